@@ -1,0 +1,1 @@
+"""Plug-ins: how a task list is read."""

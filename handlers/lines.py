@@ -1,0 +1,25 @@
+"""The default handler: one task a line."""
+
+from collections.abc import Iterator
+
+from pytaskfarmer.plugins.contracts import Tasklist
+from pytaskfarmer.task import decode
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Lines:
+    """Each line is a task; blank lines and lines that start with `#` are not.
+
+    Accepts CRLF line ends, a byte order mark and a missing last newline. Nothing else of a line is changed.
+    """
+
+    def tasks(self, tasklist: Tasklist) -> Iterator[str]:
+        """Yield the lines of `tasklist.path` that are tasks."""
+        with open(tasklist.path, "rb") as lines:
+            if lines.read(len(_BOM)) != _BOM:
+                lines.seek(0)
+            for line in lines:
+                line = line.removesuffix(b"\n").removesuffix(b"\r")
+                if line.strip() and not line.startswith(b"#"):
+                    yield decode(line)

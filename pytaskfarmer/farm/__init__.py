@@ -1,0 +1,1 @@
+"""One farmer: the loop that keeps its slots busy."""

@@ -1,0 +1,1 @@
+"""How names become runners and handlers."""

@@ -1,0 +1,78 @@
+"""The words everyone speaks: a task, where it is, and why its last attempt ended.
+
+Where a task *is* (`TaskState`) and why an attempt *ended* (`Outcome`) are two types and never one field: a task
+whose attempt was stopped is back in `toprocess`, one whose attempt failed may be waiting for the next attempt.
+
+Task texts are `str` decoded from UTF-8 with `surrogateescape`, whatever the locale says, so that bytes which are
+not UTF-8 come back unchanged from `encode`.
+"""
+
+import enum
+from dataclasses import dataclass
+
+
+class TaskState(enum.Enum):
+    """Where a task is."""
+
+    TOPROCESS = "toprocess"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class Outcome(enum.Enum):
+    """Why an attempt ended."""
+
+    SUCCESS = "success"
+    NONZERO_EXIT = "nonzero_exit"
+    KILLED_BY_SIGNAL = "killed_by_signal"
+    TIMED_OUT = "timed_out"
+    FAILED_TO_START = "failed_to_start"
+    STOPPED = "stopped"
+    OUT_OF_MEMORY = "out_of_memory"
+    FARMER_LOST = "farmer_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One line of a task list: `id` counts from 0, `text` has no newline."""
+
+    id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one attempt at a task ended.
+
+    `number` counts from 1. `status` is the exit status, or minus the signal's number. `start` is in seconds since
+    the epoch, `duration` and `cpu` (user + system) in seconds, `peak_memory` in bytes; `pid` is the OS's.
+    """
+
+    task: Task
+    number: int
+    slot: int
+    outcome: Outcome
+    status: int
+    start: float
+    duration: float
+    cpu: float = 0.0
+    peak_memory: int = 0
+    pid: int = 0
+
+
+def encode(text: str) -> bytes:
+    """Return the very bytes that `decode` was given."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def decode(line: bytes) -> str:
+    """Return `line` as text from which `encode` gives the same bytes back."""
+    return line.decode("utf-8", "surrogateescape")
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Return `text` fit for a terminal or JSON: no control or lone surrogate characters, at most `limit` long."""
+    short = text if len(text) <= limit else text[: limit - 1] + "…"
+    clean = short.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(c if c.isprintable() or c == " " else "\N{REPLACEMENT CHARACTER}" for c in clean)

@@ -1,0 +1,1 @@
+"""What people see of a run: read from its files, or watched as it happens."""

@@ -1,0 +1,196 @@
+"""The names of all files below a work directory, and the one seam through which they are changed.
+
+Every change to a shared file goes through `disk`, so that a test can stand before each of them and kill, fill the
+disk, or look. Modules of this room never call `os.write`, `os.rename` and their kin themselves.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+LOCK_SUFFIX = ".lock"
+TMP_SUFFIX = ".tmp"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Every path of one work directory; `root` is absolute."""
+
+    root: str
+
+    def _at(self, *names: str) -> str:
+        return os.path.join(self.root, *names)
+
+    @property
+    def register(self) -> str:
+        """What list this is, how it is locked and how far it has been set up: `tasklist.json`."""
+        return self._at("tasklist.json")
+
+    @property
+    def spooled_list(self) -> str:
+        """A task list that came from standard input or a pipe, kept because it cannot be read twice."""
+        return self._at("tasklist")
+
+    @property
+    def lock(self) -> str:
+        """The main lock L. Never deleted, truncated or renamed."""
+        return self._at("lock")
+
+    @property
+    def lease(self) -> str:
+        """The main lock where leases stand in for kernel locks."""
+        return self._at("lock.lease")
+
+    @property
+    def toprocess(self) -> str:
+        """A stack of `ID task` lines; the next task is the last line."""
+        return self._at("toprocess")
+
+    @property
+    def finished(self) -> str:
+        """`ID task` lines of the tasks that succeeded."""
+        return self._at("finished")
+
+    @property
+    def failed(self) -> str:
+        """`ID task` lines of the tasks whose last attempt failed."""
+        return self._at("failed")
+
+    @property
+    def interrupted(self) -> str:
+        """`ID farmer` lines: tasks that were running when their farmer died."""
+        return self._at("interrupted")
+
+    @property
+    def sweep(self) -> str:
+        """The number of the last full audit, so that leaving farmers share one."""
+        return self._at("sweep")
+
+    @property
+    def claims(self) -> str:
+        """The directory in which every farmer has its claims file and its lock."""
+        return self._at("claims")
+
+    def claim(self, farmer: str) -> str:
+        """The notes of one farmer."""
+        return self._at("claims", farmer)
+
+    def claim_lock(self, farmer: str) -> str:
+        """The file whose lock is that farmer's life."""
+        return self._at("claims", farmer + LOCK_SUFFIX)
+
+    @property
+    def timeline(self) -> str:
+        """The Perfetto trace."""
+        return self._at("timeline.json")
+
+    @property
+    def logs(self) -> str:
+        """The directory of all task output."""
+        return self._at("logs")
+
+    def log(self, task_id: int) -> str:
+        """The output of the latest attempt at a task, where every task has a file."""
+        return self._at("logs", f"log_{task_id}")
+
+    def pack(self, farmer: str) -> str:
+        """The output of all tasks that `farmer` ended, one after the other."""
+        return self._at("logs", f"pack_{farmer}")
+
+    def spool(self, farmer: str, slot: int) -> str:
+        """The output of the task that runs now in one slot of `farmer`."""
+        return self._at("logs", f"spool_{farmer}_{slot}")
+
+
+class Disk:
+    """File operations on shared files.
+
+    `before`, where set, is called with the operation's name and its path or descriptor before each change.
+    """
+
+    def __init__(self) -> None:
+        self.before: Callable[[str, object], None] | None = None
+
+    def _announce(self, operation: str, where: object) -> None:
+        if self.before is not None:
+            self.before(operation, where)
+
+    def open(self, path: str, flags: int, mode: int = 0o666) -> int:
+        """Open close-on-exec; the mode is subject to the umask."""
+        if flags & os.O_CREAT:
+            self._announce("create", path)
+        return os.open(path, flags | os.O_CLOEXEC, mode)
+
+    def append(self, fd: int, data: bytes) -> None:
+        """Write `data` whole with one call, or raise: a short write is a full disk."""
+        self._announce("append", fd)
+        if os.write(fd, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def pwrite(self, fd: int, data: bytes, offset: int) -> None:
+        """Write `data` whole at `offset` with one call, or raise."""
+        self._announce("pwrite", fd)
+        if os.pwrite(fd, data, offset) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut the file off at `size` bytes."""
+        self._announce("truncate", fd)
+        os.ftruncate(fd, size)
+
+    def close(self, fd: int) -> None:
+        """Close, and raise what the server only now says about earlier writes."""
+        self._announce("close", fd)
+        os.close(fd)
+
+    def sync(self, fd: int) -> None:
+        """Force the file's data to the disk."""
+        self._announce("sync", fd)
+        os.fdatasync(fd)
+
+    def rename(self, source: str, target: str) -> None:
+        """Put `source` in the place of `target`, at once for everybody."""
+        self._announce("rename", target)
+        os.rename(source, target)
+
+    def link(self, source: str, target: str) -> None:
+        """Give `source` a second name; raises FileExistsError where somebody was first."""
+        self._announce("link", target)
+        os.link(source, target)
+
+    def unlink(self, path: str) -> None:
+        """Remove a name; one that is gone already is no error."""
+        self._announce("unlink", path)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+
+    def sync_directory(self, path: str) -> None:
+        """Force the names in a directory to the disk."""
+        fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def write_file(self, path: str, chunks: Iterable[bytes]) -> None:
+        """Create or overwrite a file that nobody else reads yet, and sync it."""
+        fd = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            for chunk in chunks:
+                self.append(fd, chunk)
+            self.sync(fd)
+        finally:
+            os.close(fd)
+
+    def replace(self, path: str, chunks: Iterable[bytes]) -> None:
+        """Give `path` new contents: all of them or, whatever dies, none."""
+        tmp = path + TMP_SUFFIX
+        self.write_file(tmp, chunks)
+        self.rename(tmp, path)
+        self.sync_directory(os.path.dirname(path))
+
+
+disk = Disk()

@@ -1,0 +1,1 @@
+"""Plug-ins: how one task is run."""
