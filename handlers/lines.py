@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from pytaskfarmer.errors import TasklistError
 from pytaskfarmer.plugins.contracts import Tasklist
-from pytaskfarmer.task import decode
+from pytaskfarmer.task import decode, defect
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -15,11 +16,14 @@ class Lines:
     """
 
     def tasks(self, tasklist: Tasklist) -> Iterator[str]:
-        """Yield the lines of `tasklist.path` that are tasks."""
+        """Yield the lines of `tasklist.path` that are tasks. Raises `TasklistError` for one that cannot run."""
         with open(tasklist.path, "rb") as lines:
             if lines.read(len(_BOM)) != _BOM:
                 lines.seek(0)
-            for line in lines:
+            for number, line in enumerate(lines, start=1):
                 line = line.removesuffix(b"\n").removesuffix(b"\r")
                 if line.strip() and not line.startswith(b"#"):
+                    wrong = defect(line)
+                    if wrong:
+                        raise TasklistError(tasklist.path, number, f"this task {wrong}.")
                     yield decode(line)

@@ -10,6 +10,9 @@ not UTF-8 come back unchanged from `encode`.
 import enum
 from dataclasses import dataclass
 
+LONGEST_TEXT = 131_071
+"""Bytes of the longest argument that Linux hands to a program (MAX_ARG_STRLEN, less its final NUL)."""
+
 
 class TaskState(enum.Enum):
     """Where a task is."""
@@ -76,3 +79,14 @@ def printable(text: str, limit: int = 200) -> str:
     short = text if len(text) <= limit else text[: limit - 1] + "…"
     clean = short.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(c if c.isprintable() or c == " " else "\N{REPLACEMENT CHARACTER}" for c in clean)
+
+
+def defect(text: bytes) -> str | None:
+    """Say what makes a task text unusable, or return None: it is fine."""
+    if b"\0" in text:
+        return "has a NUL byte, which no command line can carry"
+    if b"\n" in text:
+        return "has a newline; a task is one line"
+    if len(text) > LONGEST_TEXT:
+        return f"is {len(text):,} bytes long; the kernel takes no argument above {LONGEST_TEXT:,}"
+    return None

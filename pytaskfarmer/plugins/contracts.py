@@ -50,13 +50,13 @@ class Command:
     """A process to start.
 
     `program` is the path of the file to execute, when it is not to be looked up on PATH as `argv[0]`.
-    `environment` is added to the context's; `cwd` None means the farmer's. `fallback` is started instead where the
-    kernel refuses to start this one.
+    `environment` is added to the context's, and a variable for which it says None is taken away. `cwd` None means the
+    farmer's. `fallback` is started instead where the kernel refuses to start this one.
     """
 
     argv: tuple[str, ...]
     program: str | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str | None] = field(default_factory=dict)
     cwd: str | None = None
     fallback: "Command | None" = None
 

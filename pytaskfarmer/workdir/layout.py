@@ -27,10 +27,9 @@ class Layout:
         """What list this is, how it is locked and how far it has been set up: `tasklist.json`."""
         return self._at("tasklist.json")
 
-    @property
-    def spooled_list(self) -> str:
+    def spooled_list(self, digest: str) -> str:
         """A task list that came from standard input or a pipe, kept because it cannot be read twice."""
-        return self._at("tasklist")
+        return self._at(f"tasklist-{digest}")
 
     @property
     def lock(self) -> str:
@@ -167,6 +166,18 @@ class Disk:
         except FileNotFoundError:
             pass
 
+    def leads_to(self, path: str, fd: int) -> bool:
+        """Whether `path` still names the open file; opens it, since a cached answer of `stat` may be old."""
+        try:
+            other = self.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            mine, theirs = os.fstat(fd), os.fstat(other)
+        finally:
+            os.close(other)
+        return (mine.st_dev, mine.st_ino) == (theirs.st_dev, theirs.st_ino)
+
     def sync_directory(self, path: str) -> None:
         """Force the names in a directory to the disk."""
         fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -175,13 +186,14 @@ class Disk:
         finally:
             os.close(fd)
 
-    def write_file(self, path: str, chunks: Iterable[bytes]) -> None:
-        """Create or overwrite a file that nobody else reads yet, and sync it."""
+    def write_file(self, path: str, chunks: Iterable[bytes], *, sync: bool = True) -> None:
+        """Create or overwrite a file that nobody else reads yet."""
         fd = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             for chunk in chunks:
                 self.append(fd, chunk)
-            self.sync(fd)
+            if sync:
+                self.sync(fd)
         finally:
             os.close(fd)
 

@@ -1,0 +1,64 @@
+"""The commands `pytaskfarmer ...`: which there are, and what every one of them does with an error."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from pytaskfarmer import __version__
+from pytaskfarmer.errors import FarmError
+
+_COMMANDS = {"run": "run", "status": "status", "logs": "logs", "retry": "retry"}
+
+
+class _Commands(click.Group):
+    """A group that imports a command only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"pytaskfarmer.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = module.command
+        return command
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pytaskfarmer")
+def group() -> None:
+    """Run a list of tasks on many slots and many nodes, and carry on after any death.
+
+    `pytaskfarmer.py TASKLIST` is the same as `pytaskfarmer run TASKLIST`.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; an error of the user's is one line on stderr and 2."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["run"]:
+        from pytaskfarmer.cli import run
+        from pytaskfarmer.cli.arguments import legacy
+
+        words = ["run", *legacy(words[1:], run.spellings())]
+    try:
+        status = group.main(words, prog_name="pytaskfarmer", standalone_mode=False)
+    except click.ClickException as error:
+        return _complain(error.format_message())
+    except FarmError as error:
+        return _complain(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does; the interpreter must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return status if isinstance(status, int) else 0
+
+
+def _complain(message: str) -> int:
+    print(f"pytaskfarmer: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

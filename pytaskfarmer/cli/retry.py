@@ -1,0 +1,31 @@
+"""`pytaskfarmer retry WORKDIR [ID...]`."""
+
+import click
+
+from pytaskfarmer.errors import UsageError, WorkdirError
+from pytaskfarmer.farm import process
+from pytaskfarmer.views import state, words
+from pytaskfarmer.workdir import register, revision
+from pytaskfarmer.workdir.registration import visit
+
+
+@click.command("retry")
+@click.argument("workdir")
+@click.argument("ids", nargs=-1, type=int, metavar="[ID...]")
+def command(workdir: str, ids: tuple[int, ...]) -> None:
+    """Put failed tasks back into the list: those named, or all.
+
+    Farmers that are running take them up; otherwise run the task list again. WORKDIR may also be the task list, if its
+    work directory has the usual name.
+    """
+    layout = state.workdir_of(workdir)
+    if register.read(layout) is None:
+        raise WorkdirError(f"{workdir}: was left by PyTaskFarmer 0.1.0; run its task list with --retry-failed instead.")
+    with visit(layout, process.kill_leftovers) as books:
+        tasks = revision.retry(books, frozenset(ids) or None)
+    missing = set(ids) - {task.id for task in tasks}
+    if missing:
+        raise UsageError(
+            f"not among the failed tasks: {', '.join(map(str, sorted(missing)))}. The others were put back."
+        )
+    print(f"pytaskfarmer: {words.count(len(tasks), 'task')} put back into {words.place(layout.toprocess)}")

@@ -1,0 +1,215 @@
+"""`pytaskfarmer run TASKLIST`, which is `pytaskfarmer.py TASKLIST`."""
+
+import os
+import sys
+import time
+
+import click
+
+from pytaskfarmer import __version__, allocation
+from pytaskfarmer.cli.values import Duration, SignalName, Slots
+from pytaskfarmer.errors import TasklistError, UsageError
+from pytaskfarmer.farm.deadline import Deadline
+from pytaskfarmer.farm.guard import GuardLink, under_guard
+from pytaskfarmer.farm.rules import Rules
+from pytaskfarmer.farm.working import Work, work
+from pytaskfarmer.plugins import registry
+from pytaskfarmer.plugins.contracts import Tasklist
+from pytaskfarmer.views import preview, watchers
+from pytaskfarmer.workdir import spool
+from pytaskfarmer.workdir.layout import Layout
+from pytaskfarmer.workdir.logs import MODES
+from pytaskfarmer.workdir.opening import Wish
+from pytaskfarmer.workdir.source import Source
+
+_DURATION = Duration()
+_UNITS = "Seconds, or as 90s, 10m, 2h or 1:30:00."
+
+
+def spellings() -> dict[str, bool]:
+    """Return every spelling of every option, and whether a value follows it."""
+    options = {"-h": False, "--help": False}
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            for name in (*parameter.opts, *parameter.secondary_opts):
+                options[name] = not parameter.is_flag
+    return options
+
+
+@click.command("run", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("tasklist", metavar="TASKLIST")
+@click.option(
+    "-n", "--proc", type=Slots(), default="8", show_default=True, metavar="[N|auto]",
+    help="Run N tasks at a time. `auto` means as many as the CPU affinity mask and Slurm allow; the option without a "
+    "value means as many as the node has CPUs. There are never more slots than tasks.",
+)  # fmt: skip
+@click.option(
+    "-w", "--workdir", metavar="DIR",
+    help="Keep the state of the run in DIR. Running the same command again with the same DIR resumes.  "
+    "[default: TASKLIST_workdir]",
+)  # fmt: skip
+@click.option(
+    "-r", "--runner", default="default", show_default=True, metavar="NAME", help="Run each task with this runner."
+)
+@click.option(
+    "-t", "--tasklist", "--handler", "handler", default="default", show_default=True, metavar="NAME",
+    help="Read the task list with this handler.",
+)  # fmt: skip
+@click.option(
+    "--timeout",
+    type=_DURATION,
+    help=f"Stop after this time; what is not done stays in the list. {_UNITS}  [default: never]",
+)
+@click.option(
+    "--task-timeout",
+    type=_DURATION,
+    help=f"End a task that runs for longer than this; it has then failed. {_UNITS}  [default: never]",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Run a task that fails up to N more times, with growing pauses in between.",
+)
+@click.option(
+    "--grace",
+    type=_DURATION,
+    default="10s",
+    show_default=True,
+    help=f"Give a task that is to stop this long between the stop signal and KILL. {_UNITS}",
+)
+@click.option(
+    "--stop-signal",
+    type=SignalName(),
+    default="TERM",
+    show_default=True,
+    metavar="NAME",
+    help="Ask a task to stop with this signal, sent to its whole process group.",
+)
+@click.option(
+    "--logs", type=click.Choice(MODES), default="auto", show_default=True,
+    help="Keep the output of tasks in one file each, packed into a few files, or not at all. `auto` means files up to "
+    "10,000 tasks, and pack above that.",
+)  # fmt: skip
+@click.option(
+    "--lock",
+    type=click.Choice(["flock", "lease"]),
+    help="Lock the work directory by kernel locks, or by files that expire where the file system has no such locks.  "
+    "[default: what the file system is good for]",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["file", "random"]),
+    default="file",
+    show_default=True,
+    help="Run the tasks of a new work directory in the order of the list, or in random order.",
+)
+@click.option(
+    "--update",
+    is_flag=True,
+    help="Take over lines that were changed in the list, for tasks that have not finished; failed ones run again.",
+)
+@click.option("--retry-failed", is_flag=True, help="Put the tasks that have failed back into the list first.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Stay until the farmers of other jobs have ended their tasks, to take over what they leave.",
+)
+@click.option("--no-fit", is_flag=True, help="Start tasks also when a typical one would not end before the deadline.")
+@click.option(
+    "--allow-local", is_flag=True, help="Use a work directory on a local disk, although several nodes are to share it."
+)
+@click.option("--dry-run", is_flag=True, help="Print the tasks that would run, and touch nothing.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("-v", "--verbose/--no-verbose", default=False, help="Print a line for every task that ends.")
+@click.version_option(__version__, prog_name="pytaskfarmer")
+def command(
+    tasklist: str, proc: int | str, workdir: str | None, runner: str, handler: str, timeout: float | None,
+    task_timeout: float | None, retries: int, grace: float, stop_signal: int, logs: str, lock: str | None, order: str,
+    update: bool, retry_failed: bool, wait: bool, no_fit: bool, allow_local: bool, dry_run: bool, quiet: bool,
+    verbose: bool,
+) -> int:  # fmt: skip
+    """Run every task of TASKLIST, one a line, each as `bash -c` would run it.
+
+    Results are kept in the work directory: `finished` and `failed` list the tasks, `logs` has their output and
+    `timeline.json` can be opened at ui.perfetto.dev. Running the same command again resumes. Any number of farmers, on
+    any number of nodes, may run the same command at once and share the list. TASKLIST may be `-` for standard input.
+
+    The exit status is 0 if nothing is left and nothing failed, 1 if tasks have failed, 2 for an error in the command
+    or its files, and 3 if it was stopped with work left.
+    """
+    begin = time.monotonic()
+    if workdir is None and spool.is_needed(tasklist):
+        raise UsageError(f"{tasklist}: a list that cannot be read again needs --workdir DIR to be kept in.")
+    layout = Layout(os.path.abspath(workdir or os.path.normpath(tasklist) + "_workdir"))
+    names = registry.Registry.read()
+    chosen_runner, chosen_handler = names.runner(runner), names.handler(handler)
+    with spool.kept(tasklist, layout, keep=not dry_run) as path:
+        source = Source(Tasklist(path, layout.root), chosen_handler, handler)
+        _look_at(source)
+        if dry_run:
+            sys.stdout.buffer.writelines(preview.tasks(layout, source, retry_failed=retry_failed))
+            sys.stdout.flush()
+            return 0
+        batch = allocation.read(os.environ)
+        slots, warnings = _slots(proc)
+        observer = watchers.choose(sys.stdout, quiet=quiet, verbose=verbose)
+        for line in (*names.notes("runner", runner), *names.notes("handler", handler), *warnings):
+            observer.say(line)
+        rules = Rules(
+            slots=slots, deadline=_deadline(begin, timeout, batch, grace, fit=not no_fit), task_timeout=task_timeout,
+            retries=retries, grace=grace, stop_signal=stop_signal, wait=wait,
+        )  # fmt: skip
+        wish = Wish(
+            slots=slots, allocation=batch.identity, lock=lock, order=order, update=update, retry_failed=retry_failed,
+            many_nodes=batch.in_step_of_several_nodes and not allow_local,
+        )  # fmt: skip
+        job = Work(layout, source, chosen_runner, rules, wish, logs)
+
+        def farm(guard: GuardLink) -> int:
+            with observer:
+                summary = work(job, observer, dict(os.environ), guard)
+            observer.summarise(summary, layout, tasklist)
+            return summary.exit_status
+
+        return under_guard(farm)
+
+
+def _look_at(source: Source) -> None:
+    """Refuse a list that cannot be read before anything else is done."""
+    if os.path.isdir(source.path):
+        raise TasklistError(source.path, None, "is a directory. Name a file with one task a line.")
+    try:
+        open(source.path, "rb").close()
+    except OSError as error:
+        raise TasklistError(source.path, None, f"cannot read the task list: {error.strerror}.") from None
+
+
+def _slots(proc: int | str) -> tuple[int, tuple[str, ...]]:
+    """Return the number of slots, and a warning if it is less than was asked for."""
+    if proc == "auto":
+        return allocation.cpus(os.environ, os.sched_getaffinity(0)), ()
+    if proc == "all":
+        return os.cpu_count() or 1, ()
+    assert isinstance(proc, int)
+    most = allocation.most_slots()
+    if proc > most:
+        return most, (f"--proc {proc}: more than this node can hold; using {most} slots",)
+    return proc, ()
+
+
+def _deadline(
+    begin: float, timeout: float | None, batch: allocation.Allocation, grace: float, *, fit: bool
+) -> Deadline:
+    """Return the earliest of the timeout and the end of the allocation, less what stopping takes."""
+    ends: list[tuple[float, str]] = []
+    if timeout is not None:
+        ends.append((begin + timeout, f"--timeout {timeout:g} s"))
+    allocation_ends = allocation.end_time(batch)
+    if allocation_ends is not None:
+        left = allocation_ends - time.time() - grace - 5.0
+        ends.append((time.monotonic() + max(0.0, left), "the end of the allocation"))
+    at, why = min(ends, default=(None, ""))
+    return Deadline(at, why, fit)

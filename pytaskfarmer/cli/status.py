@@ -1,0 +1,67 @@
+"""`pytaskfarmer status WORKDIR`."""
+
+import json
+from dataclasses import asdict
+
+import click
+
+from pytaskfarmer.durations import format_duration
+from pytaskfarmer.views import state, words
+
+_SHOWN = 20
+
+
+@click.command("status")
+@click.argument("workdir")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def command(workdir: str, as_json: bool) -> None:
+    """Show how a run stands: counts, running tasks, farmers alive and dead, failed tasks.
+
+    Reads the files of WORKDIR without a lock, so it disturbs nobody, and what it says may be a moment old. WORKDIR may
+    also be the task list, if its work directory has the usual name.
+    """
+    layout = state.workdir_of(workdir)
+    now = state.read(layout)
+    failed = list(state.failures(layout))
+    if as_json:
+        print(json.dumps({**asdict(now), "failed_tasks": [asdict(task) for task in failed]}, indent=1))
+        return
+    print(f"{words.place(now.workdir)}: {words.count(now.tasks, 'task')}")
+    parts = [f"{now.finished:,} finished", f"{now.failed:,} failed", f"{now.running:,} running"]
+    parts += [f"{now.held - now.running:,} held", f"{now.waiting:,} waiting"]
+    print("  " + ", ".join(parts))
+    if not now.ready:
+        print("  the list is still being set up")
+    if now.lost:
+        print(f"  {now.lost:,} held by dead farmers or lost by a crash: the next run takes them back")
+    _table("running", [_running(task) for task in now.running_tasks if task.alive])
+    _table("farmers", [_farmer(farmer) for farmer in now.farmers])
+    _table("failed", [_failed(task) for task in failed])
+
+
+def _table(title: str, rows: list[str]) -> None:
+    if rows:
+        print(f"{title}:")
+        for row in rows[:_SHOWN]:
+            print(f"  {row}")
+        if len(rows) > _SHOWN:
+            print(f"  and {len(rows) - _SHOWN:,} more (--json prints all)")
+
+
+def _running(task: state.RunningTask) -> str:
+    again = f" attempt {task.attempt}" if task.attempt > 1 else ""
+    return f"{task.id}  {task.host} slot {task.slot}{again}  {format_duration(max(0.0, task.age))}  {task.task[:60]}"
+
+
+def _farmer(farmer: state.FarmerState) -> str:
+    alive = "alive" if farmer.alive else "dead"
+    age = format_duration(max(0.0, farmer.age))
+    slots = words.count(farmer.slots, "slot")
+    return f"{farmer.host} pid {farmer.pid}  {alive}  {age}  {slots}, {farmer.running} running, {farmer.held} held"
+
+
+def _failed(task: state.FailedTask) -> str:
+    end = task.outcome or "no record"
+    if task.status is not None:
+        end += f" {task.status}"
+    return f"{task.id}  {end.replace('_', ' ')}  {task.task[:60]}"

@@ -1,0 +1,55 @@
+"""Values of options, as click types: one line says what is wrong with them and what is right."""
+
+import signal
+from typing import Any
+
+import click
+
+from pytaskfarmer.durations import parse_duration
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, from words such as `90s`, `10m`, `2h` or `1:30:00`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class SignalName(click.ParamType[int]):
+    """The number of a signal, from `TERM`, `SIGTERM` or `15`."""
+
+    name = "signal"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the signal's number."""
+        word = str(value).upper().removeprefix("SIG")
+        try:
+            return int(signal.Signals(int(word)) if word.isdigit() else signal.Signals["SIG" + word])
+        except (KeyError, ValueError):
+            self.fail(f"{value!r} is not a signal; write a name such as TERM, INT or USR1, or a number.", param, ctx)
+
+
+class Slots(click.ParamType[int | str]):
+    """A number of slots, `auto` or `all`; the last two are returned as they are."""
+
+    name = "slots"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return a number above 0, or the word."""
+        if value in {"auto", "all"}:
+            return str(value)
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number of slots; write a number above 0, or auto.", param, ctx)
+        if number < 1:
+            self.fail(f"{number} slots cannot run anything; write a number above 0, or auto.", param, ctx)
+        return number

@@ -1,0 +1,318 @@
+"""One farmer: the loop that keeps its slots busy.
+
+Ends of tasks and signals wake the loop, and the main lock is one more thing to come round to. Per turn it obeys
+signals, takes in what ended, hands out what it holds, writes its notes with one write, starts processes, and visits
+the books if a visit is due. A task's start is noted before its process exists and its end as soon as it is known, so
+whatever kills the farmer, its claims file tells what ran and what had ended.
+"""
+
+import errno
+import heapq
+import os
+import random
+import selectors
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pytaskfarmer.errors import FarmError
+from pytaskfarmer.farm import process
+from pytaskfarmer.farm.deadline import Deadline, Pace
+from pytaskfarmer.farm.rules import Rules
+from pytaskfarmer.farm.signals import Signals
+from pytaskfarmer.farm.slots import Reserved, Slots
+from pytaskfarmer.farm.visits import Need, Visits
+from pytaskfarmer.farm.watching import Observer, Summary, Tally
+from pytaskfarmer.plugins.contracts import Command, Runner, TaskContext
+from pytaskfarmer.task import Attempt, Outcome, Task
+from pytaskfarmer.workdir import logs, records, timeline
+from pytaskfarmer.workdir.books import Books
+from pytaskfarmer.workdir.opening import Opened
+from pytaskfarmer.workdir.roster import HEARTBEAT
+
+_BATCH_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGKILL})
+_DOUBT_SECONDS = 2.0
+_FAILURES_SHOWN = 10
+_LONGEST_BACKOFF = 60.0
+_PUT_OFF_SECONDS = 0.5
+_NODE_IS_FULL = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+
+
+class Farmer:
+    """Runs tasks of one work directory until there are none, or it must stop."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        runner: Runner,
+        log_mode: str,
+        rules: Rules,
+        observer: Observer,
+        environ: Mapping[str, str],
+    ) -> None:
+        books = opened.books
+        self._books = books
+        self._own = books.own
+        self._runner = runner
+        self._rules = rules
+        self._observer = observer
+        self._environment = _common_environment(environ, books, rules.deadline)
+        self._selector = selectors.DefaultSelector()
+        self._logs = logs.start(log_mode, books.layout, books.own.farmer.name, self._has_no_strays)
+        self._slots = Slots(rules.slots, self._logs, self._selector)
+        self._pace = Pace()
+        self._visits = Visits(books, rules.slots, self._pace, observer, wait=rules.wait)
+        self._before = opened.census
+        done = opened.census.finished + opened.census.failed if opened.census else None
+        self._tally = Tally(tasks=books.register.tasks, before=done, company=opened.company)
+        self._retries: list[tuple[float, int, Task, int]] = []
+        self._doubtful: list[tuple[float, Attempt]] = []
+        self._failures: list[Attempt] = []
+        self._stopping: str | None = None
+        self._hurried = self._draining = self._nothing_fits = False
+        self._not_fitting = 0
+        self._last_beat = time.monotonic()
+        self._last_look = 0.0
+
+    def run(self, signals: Signals) -> Summary:
+        """Run until the list is done or this farmer is stopped.
+
+        Raises `Evicted`, after killing what runs, if others have its tasks; another `WorkdirError` if the work
+        directory is gone.
+        """
+        begin = time.monotonic()
+        self._selector.register(signals, selectors.EVENT_READ, -1)
+        ready: list[int] = []
+        try:
+            while True:
+                now = time.monotonic()
+                self._obey(signals, now)
+                self._take_in(ready, now)
+                self._hand_out(now)
+                if self._visits.visit(now, self._need()):
+                    break
+                self._keep_house(now)
+                ready = [key.data for key, _ in self._selector.select(self._pause()) if key.data >= 0]
+        except FarmError:
+            self._slots.kill_all()
+            raise
+        finally:
+            self._selector.close()
+            process.kill_strays(())
+            self._logs.close()
+        return self._summary(time.monotonic() - begin)
+
+    # -- signals and time
+
+    def _obey(self, signals: Signals, now: float) -> None:
+        if self._rules.deadline.reached(now) and self._stopping is None:
+            signals.stop(self._rules.deadline.why, now)
+        asked = signals.read()
+        if asked.suspend:
+            asked.suspend = False
+            self._suspend()
+        if asked.drain and not self._draining:
+            self._draining = True
+            self._mark("drain (USR2)", "draining: running tasks may end, no more are started")
+        if asked.stop is not None and self._stopping is None:
+            self._stopping = asked.stop
+            self._mark(f"stop ({asked.stop})", f"stopping ({asked.stop}): running tasks go back to the list")
+            self._slots.sentence_all(Outcome.STOPPED, self._rules.stop_signal, self._rules.grace)
+            self._doubtful = [(now, attempt) for _, attempt in self._doubtful]
+            self._retries.clear()
+        if asked.hurry and not self._hurried:
+            self._hurried = True
+            self._slots.hurry()
+
+    def _mark(self, reason: str, words: str) -> None:
+        self._visits.instants.append(timeline.instant_event(reason, time.time(), self._own.lane))
+        self._observer.say(words)
+
+    def _suspend(self) -> None:
+        self._slots.signal_all(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._slots.signal_all(signal.SIGCONT)
+
+    @property
+    def _closing(self) -> bool:
+        return bool(self._stopping or self._draining or self._nothing_fits)
+
+    def _need(self) -> Need:
+        busy = self._slots.running or self._retries or self._doubtful
+        waits = self._visits.queue and not (self._closing or self._visits.in_trouble)
+        return Need(self._slots.free - len(self._retries), not (busy or waits), self._closing)
+
+    def _pause(self) -> float:
+        """Return for how many seconds nothing needs to be done unless something happens."""
+        now = time.monotonic()
+        if self._slots.free and self._visits.queue and not (self._closing or self._visits.in_trouble):
+            return 0.0
+        moments = [now + 1.0, self._slots.next_event(), self._visits.due(self._need())]
+        moments += [self._retries[0][0] if self._retries else None, self._doubtful[0][0] if self._doubtful else None]
+        if self._stopping is None:
+            moments.append(self._rules.deadline.at)
+        return max(0.0, min(moment for moment in moments if moment is not None) - now)
+
+    # -- ends
+
+    def _take_in(self, ready: list[int], now: float) -> None:
+        for attempt, sentenced in self._slots.ended(ready):
+            # A batch system that ends its allocation signals the tasks too, and they die before we are told.
+            if not sentenced and attempt.status < 0 and -attempt.status in _BATCH_SIGNALS:
+                self._doubtful.append((now if self._stopping else now + _DOUBT_SECONDS, attempt))
+            else:
+                self._settle(attempt)
+        while self._doubtful and self._doubtful[0][0] <= now:
+            _, attempt = self._doubtful.pop(0)
+            self._settle(replace(attempt, outcome=Outcome.STOPPED) if self._stopping else attempt)
+        self._slots.tend(now, self._rules.stop_signal, self._rules.grace)
+
+    def _settle(self, attempt: Attempt) -> None:
+        """Decide what the end of an attempt means for its task, and note it."""
+        self._observer.ended(attempt)
+        if attempt.outcome is Outcome.STOPPED:
+            self._tally.stopped += 1
+            self._own.end(attempt, last=False)
+            return
+        self._pace.ended(attempt.duration)
+        if attempt.outcome is Outcome.SUCCESS:
+            self._own.end(attempt, last=True)
+            self._tally.finished += 1
+        elif attempt.number <= self._rules.retries:
+            self._own.end(attempt, last=False)
+            if not self._stopping:
+                backoff = min(_LONGEST_BACKOFF, 2.0 ** (attempt.number - 1)) * random.uniform(0.5, 1.0)
+                entry = (time.monotonic() + backoff, attempt.task.id, attempt.task, attempt.number + 1)
+                heapq.heappush(self._retries, entry)
+        else:
+            self._own.end(attempt, last=True)
+            self._tally.failed += 1
+            if len(self._failures) < _FAILURES_SHOWN:
+                self._failures.append(attempt)
+
+    # -- starts
+
+    def _hand_out(self, now: float) -> None:
+        """Choose tasks for the free slots, note ends and starts with one write, then start them."""
+        chosen: list[tuple[Task, int, Reserved]] = []
+        while self._slots.free:
+            following = self._next_task(now)
+            if following is None:
+                break
+            task, attempt = following
+            try:
+                place = self._slots.reserve(task)
+            except OSError as error:
+                self._visits.trouble(error)
+                self._put_off(task, attempt)
+                break
+            self._own.start(task, attempt, place.slot)
+            chosen.append((task, attempt, place))
+        try:
+            self._own.flush()
+        except OSError as error:
+            self._visits.trouble(error)
+        for task, attempt, place in chosen:
+            self._start(task, attempt, place)
+
+    def _put_off(self, task: Task, attempt: int) -> None:
+        """Let a task wait a little, for a reason that is not its own."""
+        if attempt == 1:
+            self._visits.queue.appendleft(task)
+        else:
+            heapq.heappush(self._retries, (time.monotonic() + _PUT_OFF_SECONDS, task.id, task, attempt))
+
+    def _next_task(self, now: float) -> tuple[Task, int] | None:
+        queue = self._visits.queue
+        retry = bool(self._retries and self._retries[0][0] <= now)
+        if self._stopping or not (retry or queue) or (not retry and (self._draining or self._visits.in_trouble)):
+            return None
+        if self._nothing_fits or (self._tally.started and not self._rules.deadline.fits(now, self._pace.typical)):
+            self._nothing_fits = True
+            self._not_fitting = max(self._not_fitting, len(queue) + len(self._retries))
+            self._retries.clear()
+            return None
+        if retry:
+            _, _, task, attempt = heapq.heappop(self._retries)
+            return task, attempt
+        return queue.popleft(), 1
+
+    def _start(self, task: Task, attempt: int, place: Reserved) -> None:
+        number = str(task.id)
+        environment = {
+            **self._environment,
+            "PROC_NUMBER": number,
+            process.TASK_MARK: number,
+            "PYTASKFARMER_SLOT": str(place.slot),
+            "PYTASKFARMER_ATTEMPT": str(attempt),
+        }
+        try:
+            command = self._command(task, TaskContext(place.slot, attempt, self._books.layout.root, environment))
+            self._slots.start(task, attempt, place, command, environment)
+        except (OSError, FarmError) as error:
+            if isinstance(error, OSError) and error.errno in _NODE_IS_FULL:
+                self._slots.release(place)
+                self._own.unstart(task)
+                self._put_off(task, attempt)
+                self._visits.trouble(error)
+            else:
+                self._settle(self._slots.fail(task, attempt, place, error))
+        else:
+            self._tally.started += 1
+            if self._rules.task_timeout is not None:
+                self._slots.limit(place.slot, self._rules.task_timeout)
+
+    def _command(self, task: Task, context: TaskContext) -> Command:
+        try:
+            return self._runner.command(task, context)
+        except FarmError:
+            raise
+        except Exception as error:
+            raise FarmError(f"the runner failed: {type(error).__name__}: {error}") from error
+
+    # -- house-keeping and the end
+
+    def _keep_house(self, now: float) -> None:
+        if now - self._last_beat > HEARTBEAT:
+            self._last_beat = now
+            self._books.life.beat()
+        self._visits.sync(now)
+        if now - self._last_look >= 0.1:
+            self._last_look = now
+            process.reap_strays(self._slots.leaders)
+            tally = self._tally
+            tally.running, tally.held, tally.company = self._slots.running, self._own.count, self._visits.company
+            tally.waiting = self._books.waiting()
+            self._observer.tick(tally)
+
+    def _has_no_strays(self) -> bool:
+        return process.no_strays(self._slots.leaders)
+
+    def _summary(self, seconds: float) -> Summary:
+        tally, census = self._tally, self._visits.census
+        tally.running, tally.held = 0, self._own.count
+        if census is not None:
+            finished, failed, left, exact = census.finished, census.failed, census.held + census.waiting, True
+        else:
+            failed = sum(1 for _ in records.ids(self._books.layout.failed))
+            exact = self._before is not None and not self._visits.company
+            finished = (self._before.finished if self._before else 0) + tally.finished
+            left = tally.tasks - finished - failed if exact else self._books.waiting()
+        return Summary(
+            tally, seconds, self._slots.busy_seconds, tuple(self._failures), finished, failed, left, exact,
+            self._visits.company, self._not_fitting, self._stopping or ("USR2" if self._draining else None),
+            claims_left=self._own.count > 0,
+        )  # fmt: skip
+
+
+def _common_environment(environment: Mapping[str, str], books: Books, deadline: Deadline) -> dict[str, str]:
+    """Return what all tasks of this farmer have in their environment."""
+    common = {
+        **environment,
+        process.FARMER_MARK: books.own.farmer.name,
+        "PYTASKFARMER_WORKDIR": books.layout.root,
+    }
+    if deadline.at is not None:
+        common["PYTASKFARMER_DEADLINE"] = str(int(time.time() + deadline.at - time.monotonic()))
+    return common

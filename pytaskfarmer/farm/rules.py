@@ -1,0 +1,19 @@
+"""How a farmer treats its tasks."""
+
+import signal
+from dataclasses import dataclass, field
+
+from pytaskfarmer.farm.deadline import Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a farmer was told. Durations are in seconds; `retries` counts attempts after the first."""
+
+    slots: int
+    deadline: Deadline = field(default_factory=Deadline)
+    task_timeout: float | None = None
+    retries: int = 0
+    grace: float = 10.0
+    stop_signal: int = signal.SIGTERM
+    wait: bool = False

@@ -1,0 +1,243 @@
+"""The slots of one farmer: start an attempt, learn of its end, and the ladder that ends it from outside.
+
+A slot is free again only when its task's process group is gone. The leader's zombie pins the group's number while we
+signal it; once the leader is reaped, members of the group that are left are our own children (the farmer is a
+subreaper), so waiting for the group tells exactly whether any of them lives, and its number cannot have been reused.
+
+The ladder: the stop signal to the whole group; the grace; KILL to the group; then whatever left the group. Members
+that outlive their leader have the rest of the grace as well. Without a ladder they are killed at once.
+"""
+
+import os
+import selectors
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pytaskfarmer.farm import process
+from pytaskfarmer.plugins.contracts import Command
+from pytaskfarmer.task import Attempt, Outcome, Task
+from pytaskfarmer.workdir.logs import Logs
+
+_POLL_GROUP = 0.01
+_KILL_AGAIN = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One attempt in a slot. `began` is epoch seconds; all other times are the monotonic clock's.
+
+    `sentence` is why it is being ended from outside; `patience_ends` when KILL follows; `leader` what its leader's
+    end was, once it has ended.
+    """
+
+    task: Task
+    attempt: int
+    slot: int
+    pid: int
+    watch: int
+    began: float
+    since: float
+    time_limit: float | None = None
+    sentence: Outcome | None = None
+    patience_ends: float | None = None
+    leader: Attempt | None = None
+    killed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A slot that is taken for a task, and the descriptor of its log."""
+
+    slot: int
+    output: int
+
+
+class Slots:
+    """N slots, and the selector in which the ends of their processes show."""
+
+    def __init__(self, count: int, logs: Logs, selector: selectors.BaseSelector) -> None:
+        self._free = list(range(count - 1, -1, -1))
+        self._running: dict[int, Running] = {}
+        self._sentenced: set[int] = set()
+        self._lingering: set[int] = set()
+        self._limited: set[Running] = set()
+        self._unfiled: list[Attempt] = []
+        self._logs = logs
+        self._selector = selector
+        self._pidfds = process.pidfds_work()
+        self.count = count
+        self.busy_seconds = 0.0
+
+    @property
+    def free(self) -> int:
+        """The number of free slots."""
+        return len(self._free)
+
+    @property
+    def running(self) -> int:
+        """The number of slots in use."""
+        return len(self._running)
+
+    @property
+    def leaders(self) -> list[int]:
+        """The pids that lead a running task."""
+        return [run.pid for run in self._running.values() if run.leader is None]
+
+    def reserve(self, task: Task) -> Reserved:
+        """Take a free slot and open the task's log. Raises OSError, with the slot still free."""
+        slot = self._free[-1]
+        output = self._logs.open(task.id, slot)
+        self._free.pop()
+        return Reserved(slot, output)
+
+    def start(self, task: Task, attempt: int, place: Reserved, command: Command, environment: dict[str, str]) -> None:
+        """Start an attempt in a reserved slot. Raises OSError, and leaves the slot reserved, if it cannot start."""
+        began, since = time.time(), time.monotonic()
+        pid = process.start(command, environment, place.output)
+        os.close(place.output)
+        watch = -1
+        if self._pidfds:
+            watch = os.pidfd_open(pid)
+            self._selector.register(watch, selectors.EVENT_READ, place.slot)
+        self._running[place.slot] = Running(task, attempt, place.slot, pid, watch, began, since)
+
+    def limit(self, slot: int, seconds: float) -> None:
+        """Let the ladder come to this attempt after so many seconds from its start."""
+        run = self._running[slot]
+        run.time_limit = run.since + seconds
+        self._limited.add(run)
+
+    def fail(self, task: Task, attempt: int, place: Reserved, error: Exception) -> Attempt:
+        """Free a slot whose attempt could not start, and return that attempt's end: 126 not permitted, else 127."""
+        os.close(place.output)
+        self._logs.note(task.id, place.slot, f"pytaskfarmer: cannot start the task: {error}")
+        status = 126 if isinstance(error, PermissionError) else 127
+        failed = Attempt(task, attempt, place.slot, Outcome.FAILED_TO_START, status, time.time(), 0.0)
+        self._file(failed)
+        return failed
+
+    def release(self, place: Reserved) -> None:
+        """Free a slot in which nothing was started after all."""
+        os.close(place.output)
+        self._free.append(place.slot)
+
+    def _file(self, attempt: Attempt) -> None:
+        """Keep the output and free the slot; where the disk is full, the slot waits until it is kept."""
+        try:
+            self._logs.end(attempt)
+        except OSError:
+            self._unfiled.append(attempt)
+        else:
+            self._free.append(attempt.slot)
+
+    def ended(self, signalled: Iterable[int]) -> Iterator[tuple[Attempt, bool]]:
+        """Yield what has ended, and whether the ladder had begun for it, and free its slot.
+
+        `signalled` are the slots that the selector named; without pidfds all are looked at.
+        """
+        candidates = signalled if self._pidfds else [s for s, r in self._running.items() if r.leader is None]
+        for slot in candidates:
+            run = self._running[slot]
+            if run.leader is None and (self._pidfds or process.has_ended(run.pid)):
+                self._reap_leader(run)
+                self._lingering.add(slot)
+        for slot in list(self._lingering):
+            run = self._running[slot]
+            if self._group_is_gone(run):
+                self._lingering.discard(slot)
+                self._sentenced.discard(slot)
+                self._limited.discard(run)
+                del self._running[slot]
+                assert run.leader is not None
+                if run.killed and run.sentence is None:
+                    self._logs.note(
+                        run.task.id, slot, f"pytaskfarmer: killed {run.killed} processes that the task left behind"
+                    )
+                self._file(run.leader)
+                yield run.leader, run.sentence is not None
+
+    def _reap_leader(self, run: Running) -> None:
+        if run.watch >= 0:
+            self._selector.unregister(run.watch)
+            os.close(run.watch)
+        if run.sentence is None:
+            process.signal_group(run.pid, signal.SIGKILL)
+        _, status, usage = os.wait4(run.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        duration = time.monotonic() - run.since
+        self.busy_seconds += duration
+        run.leader = Attempt(
+            run.task, run.attempt, run.slot, run.sentence or _outcome(code), code, run.began, duration,
+            usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, run.pid,
+        )  # fmt: skip
+
+    def _group_is_gone(self, run: Running) -> bool:
+        gone, killed = process.reap_group(run.pid)
+        run.killed += killed
+        if not gone and (run.patience_ends is None or time.monotonic() >= run.patience_ends):
+            process.signal_group(run.pid, signal.SIGKILL)
+        return gone
+
+    # -- the ladder
+
+    def sentence_all(self, outcome: Outcome, number: int, grace: float) -> None:
+        """Begin the ladder for every attempt that has not ended by itself."""
+        for slot in list(self._running):
+            self._sentence(self._running[slot], outcome, number, grace)
+
+    def tend(self, now: float, number: int, grace: float) -> None:
+        """Begin the ladder for attempts beyond their time limit; KILL what had its grace, and what left its group."""
+        for attempt in [self._unfiled.pop() for _ in range(len(self._unfiled))]:
+            self._file(attempt)
+        for run in self._limited.copy():
+            if run.time_limit is not None and now >= run.time_limit:
+                self._limited.discard(run)
+                self._sentence(run, Outcome.TIMED_OUT, number, grace)
+        for slot in self._sentenced:
+            run = self._running[slot]
+            if run.leader is None and run.patience_ends is not None and now >= run.patience_ends:
+                run.patience_ends = now + _KILL_AGAIN
+                process.signal_group(run.pid, signal.SIGKILL)
+                process.kill_strays(self.leaders, run.task.id)
+
+    def _sentence(self, run: Running, outcome: Outcome, number: int, grace: float) -> None:
+        if run.sentence is not None or run.leader is not None or process.has_ended(run.pid):
+            return
+        run.sentence = outcome
+        run.patience_ends = time.monotonic() + grace
+        self._sentenced.add(run.slot)
+        process.signal_group(run.pid, number)
+        process.signal_group(run.pid, signal.SIGCONT)
+
+    def hurry(self) -> None:
+        """Skip the rest of every grace."""
+        for slot in self._sentenced:
+            self._running[slot].patience_ends = 0.0
+
+    def kill_all(self) -> None:
+        """KILL every group and reap what can be reaped, without recording anything."""
+        self.signal_all(signal.SIGKILL)
+        for run in self._running.values():
+            if run.leader is None:
+                os.waitpid(run.pid, 0)
+
+    def next_event(self) -> float | None:
+        """Return when (monotonic clock) something must be looked at without being signalled."""
+        times = [run.time_limit for run in self._limited if run.time_limit is not None]
+        times += [t for s in self._sentenced if (t := self._running[s].patience_ends) is not None]
+        if self._lingering:
+            times.append(time.monotonic() + _POLL_GROUP)
+        return min(times, default=None)
+
+    def signal_all(self, number: int) -> None:
+        """Send a signal to every group."""
+        for run in self._running.values():
+            process.signal_group(run.pid, number)
+
+
+def _outcome(code: int) -> Outcome:
+    if code == 0:
+        return Outcome.SUCCESS
+    return Outcome.NONZERO_EXIT if code > 0 else Outcome.KILLED_BY_SIGNAL

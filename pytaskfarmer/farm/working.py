@@ -1,0 +1,69 @@
+"""From a work directory and a list to a summary: open the books, farm, and open them anew after an eviction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from pytaskfarmer.farm import process
+from pytaskfarmer.farm.farmer import Farmer
+from pytaskfarmer.farm.guard import GuardLink
+from pytaskfarmer.farm.rules import Rules
+from pytaskfarmer.farm.signals import Signals
+from pytaskfarmer.farm.watching import Observer, Summary
+from pytaskfarmer.plugins.contracts import Runner
+from pytaskfarmer.workdir import logs
+from pytaskfarmer.workdir.books import Evicted
+from pytaskfarmer.workdir.layout import Layout
+from pytaskfarmer.workdir.opening import Opened, Opening, Wish
+from pytaskfarmer.workdir.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a farmer is to do: which list, where, with which runner, by which rules, with which logs."""
+
+    layout: Layout
+    source: Source
+    runner: Runner
+    rules: Rules
+    wish: Wish
+    logs: str = "auto"
+
+
+class Host(Observer, Protocol):
+    """An observer that is also told how the work begins."""
+
+    def begin(self, opened: Opened, rules: Rules, logs: str) -> None:
+        """Look at the books before the first task starts."""
+        ...
+
+
+def work(job: Work, host: Host, environment: Mapping[str, str], guard: GuardLink) -> Summary:
+    """Farm until the list is done or a signal stops it. Raises `FarmError` for what a person must mend."""
+    with Signals(environment) as signals:
+        while True:
+            opening = Opening(
+                job.layout,
+                job.source,
+                job.wish,
+                host.say,
+                lambda: signals.read().stop is not None,
+                process.kill_leftovers,
+            )
+            opened = opening.run()
+            guard.keep(opened.books.life.descriptor)
+            rules = replace(job.rules, slots=max(1, min(job.rules.slots, opened.books.register.tasks)))
+            try:
+                return _farm(job, opened, rules, host, environment, signals)
+            except Evicted as eviction:
+                host.say(f"{eviction} Starting again.")
+            finally:
+                opened.books.life.drop()
+
+
+def _farm(
+    job: Work, opened: Opened, rules: Rules, host: Host, environment: Mapping[str, str], signals: Signals
+) -> Summary:
+    mode = logs.choose(job.logs, opened.books.register.tasks)
+    host.begin(opened, rules, mode)
+    return Farmer(opened, job.runner, mode, rules, host, environment).run(signals)

@@ -1,0 +1,129 @@
+"""What a run says to a person, as values: pure functions from numbers to lines."""
+
+import os
+import shlex
+import signal
+from collections.abc import Iterator
+
+from pytaskfarmer.durations import format_duration
+from pytaskfarmer.farm.rules import Rules
+from pytaskfarmer.farm.watching import Summary, Tally
+from pytaskfarmer.task import Attempt, Outcome, printable
+from pytaskfarmer.workdir.layout import Layout
+from pytaskfarmer.workdir.opening import Opened
+
+_TEXT_SHOWN = 60
+
+
+def place(path: str) -> str:
+    """Return a path as short as it can be typed here."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def count(number: int, noun: str) -> str:
+    """Return "1 task", "1,200 tasks"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def ending(attempt: Attempt) -> str:
+    """Return in few words how an attempt ended."""
+    if attempt.outcome is Outcome.SUCCESS:
+        return "ok"
+    if attempt.outcome is Outcome.NONZERO_EXIT:
+        return f"exit {attempt.status}"
+    if attempt.outcome is Outcome.KILLED_BY_SIGNAL:
+        return signal_name(-attempt.status)
+    return attempt.outcome.value.replace("_", " ")
+
+
+def signal_name(number: int) -> str:
+    """Return "SIGTERM" for 15."""
+    names = {int(known): known.name for known in signal.Signals}
+    return names.get(number, f"signal {number}")
+
+
+def start_line(opened: Opened, rules: Rules, logs: str) -> str:
+    """Return the one line at the start."""
+    books = opened.books
+    parts = [count(books.register.tasks, "task")]
+    if opened.census is not None and (done := opened.census.finished + opened.census.failed):
+        failed = f", {opened.census.failed:,} of them failed" if opened.census.failed else ""
+        parts.append(f"{done:,} done before{failed}")
+    if opened.company:
+        parts.append(f"with {count(opened.company, 'other farmer')}")
+    parts += [count(rules.slots, "slot"), f"logs: {logs}", f"lock: {books.register.lock}"]
+    return "; ".join([*parts, f"work directory {place(books.layout.root)}"])
+
+
+def progress_line(tally: Tally, seconds: float) -> str:
+    """Return one sparse line of progress."""
+    parts = [f"{tally.finished + tally.failed:,} done here", f"{tally.failed:,} failed", f"{tally.running:,} running"]
+    parts.append(f"{left(tally):,} left")
+    rate = (tally.finished + tally.failed) / seconds if seconds > 0 else 0.0
+    if rate > 0:
+        parts.append(f"{rate:.3g}/s")
+        if not tally.company:
+            parts.append(f"about {format_duration(left(tally) / rate)} to go")
+    return ", ".join(parts)
+
+
+def left(tally: Tally) -> int:
+    """Return how many tasks have not ended: exact for a farmer that is alone, an estimate in company."""
+    if tally.before is not None and not tally.company:
+        return tally.tasks - tally.before - tally.finished - tally.failed
+    return tally.waiting + tally.held
+
+
+def end_line(attempt: Attempt) -> str:
+    """Return the line about one end that `--verbose` prints."""
+    again = f" (attempt {attempt.number})" if attempt.number > 1 else ""
+    text = printable(attempt.task.text, _TEXT_SHOWN)
+    return f"task {attempt.task.id}{again}: {ending(attempt)} after {format_duration(attempt.duration)}: {text}"
+
+
+def summary_lines(summary: Summary, layout: Layout, tasklist: str, logs: str, slots: int) -> Iterator[str]:
+    """Yield the summary: counts, time, failures, what was held back, and what to do next."""
+    about = "" if summary.exact else "about "
+    counts = [
+        f"{about}{summary.list_finished:,} of {summary.tally.tasks:,} finished",
+        f"{summary.list_failed:,} failed",
+    ]
+    if summary.left:
+        counts.append(f"{about}{summary.left:,} left")
+    wall = f"{format_duration(summary.seconds)}"
+    busy = summary.busy_seconds / (summary.seconds * slots) if summary.seconds > 0 else 0.0
+    yield f"{', '.join(counts)}; {wall}, {count(slots, 'slot')} busy {min(busy, 1.0):.0%} of the time"
+    if summary.failures:
+        yield "failed here:"
+        for attempt in summary.failures:
+            text = printable(attempt.task.text, _TEXT_SHOWN)
+            yield f"  {attempt.task.id}  {ending(attempt)}  {text}{_log(attempt, layout, logs)}"
+        if summary.tally.failed > len(summary.failures):
+            yield f"  and {summary.tally.failed - len(summary.failures):,} more"
+    if summary.not_fitting:
+        yield f"{count(summary.not_fitting, 'task')} held back: a typical one would not have ended before the deadline"
+    if summary.stopped_by:
+        yield f"stopped by {summary.stopped_by}; {count(summary.tally.stopped, 'running task')} went back to the list"
+    if summary.claims_left:
+        yield "the work directory cannot be written: nothing is lost, and the next run records what this one held"
+    yield from _next_step(summary, layout, tasklist)
+
+
+def _log(attempt: Attempt, layout: Layout, logs: str) -> str:
+    if logs == "files":
+        return f"  {place(layout.log(attempt.task.id))}"
+    return ""
+
+
+def _next_step(summary: Summary, layout: Layout, tasklist: str) -> Iterator[str]:
+    directory = shlex.quote(place(layout.root))
+    if summary.failures:
+        yield f"see: pytaskfarmer logs {directory} {summary.failures[0].task.id}"
+    if summary.left and summary.exit_status == 3:
+        yield "next: run the same command again to resume"
+    elif summary.left:
+        yield f"the rest is held by {count(summary.others, 'other farmer')}"
+    elif summary.list_failed:
+        own = directory == shlex.quote(place(tasklist) + "_workdir")
+        yield f"next: pytaskfarmer.py {shlex.quote(tasklist)}{'' if own else f' -w {directory}'} --retry-failed"

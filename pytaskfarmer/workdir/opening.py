@@ -1,0 +1,261 @@
+"""From a path to books in which a farmer is registered: create, adopt, join, grow, update.
+
+Exactly one farmer creates a work directory: whose stub `link` made the register. It reads the list outside the lock
+into a private file, which becomes `toprocess` by rename, under the lock, before the register says "complete"; so a
+reader that sees "complete" sees all tasks, and a creator that dies on the way is replaced by whoever finds its
+claims lock free. The same road adopts what PyTaskFarmer 0.1.0 left: its `finished` and `failed` are kept where their
+lines are the list's own, and `toprocess`, whatever state it is in, is made anew.
+
+Bad input never costs data: the list is read and checked whole before anything is created.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from pytaskfarmer.errors import UsageError, WorkdirError
+from pytaskfarmer.workdir import filesystem, locking, records, recovery, register, revision
+from pytaskfarmer.workdir.audit import Census
+from pytaskfarmer.workdir.books import Books, KillLeftovers
+from pytaskfarmer.workdir.layout import TMP_SUFFIX, Layout, disk
+from pytaskfarmer.workdir.locking import LEASE, LEASE_SECONDS
+from pytaskfarmer.workdir.register import EXPANDING, Register
+from pytaskfarmer.workdir.registration import (
+    Interrupted,
+    OpeningStopped,
+    Say,
+    kill_leftovers,
+    registered,
+    wait_for,
+    withdraw,
+)
+from pytaskfarmer.workdir.roster import Attendance
+from pytaskfarmer.workdir.source import Fingerprint, Source, fingerprint, write_stack
+
+_POLL = (0.05, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a farmer wants to open a work directory.
+
+    `lock` None means: whatever the file system is good for. `slots` and `allocation` introduce the farmer to others;
+    with `many_nodes`, farmers of other nodes are to share the directory, so it must not be on a local disk.
+    """
+
+    slots: int
+    allocation: str = ""
+    lock: str | None = None
+    lease_seconds: float = LEASE_SECONDS
+    order: str = "file"
+    update: bool = False
+    retry_failed: bool = False
+    many_nodes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Books, and what was known when they were opened; `census` is None for one who joined a healthy run."""
+
+    books: Books
+    census: Census | None
+    company: int
+
+
+class Opening:
+    """One attempt to open a work directory.
+
+    `say` receives lines for a person; `interrupted` is asked while waiting; `kill_leftovers` is given dead farmers of
+    this node, whose processes must be gone before their tasks may run again.
+    """
+
+    def __init__(
+        self, layout: Layout, source: Source, wish: Wish, say: Say, interrupted: Interrupted, kill: KillLeftovers
+    ) -> None:
+        self._layout = layout
+        self._source = source
+        self._wish = wish
+        self._say = say
+        self._interrupted = interrupted
+        self._kill = kill
+
+    def run(self) -> Opened:
+        """Create or join. Raises `FarmError` with nothing changed where the list or the directory is unusable."""
+        self._check_disk()
+        known = register.read(self._layout)
+        if known is None:
+            known = self._publish()
+        self._check(known)
+        wish = self._wish
+        books = registered(self._layout, known, wish.slots, wish.allocation, self._source, self._wait)
+        try:
+            return self._set_up(books)
+        except BaseException:
+            withdraw(books)
+            raise
+
+    def _check_disk(self) -> None:
+        mount = filesystem.mount_of(os.path.realpath(self._layout.root))
+        if self._wish.many_nodes and filesystem.verdict(mount).local_disk:
+            raise WorkdirError(
+                f"{self._layout.root}: lies on {mount.point} ({mount.fstype}), a disk of this node alone, so every "
+                f"node would run the whole list. Use a --workdir on a shared file system, or --allow-local."
+            )
+
+    # -- create
+
+    def _publish(self) -> Register:
+        layout = self._layout
+        print_of_list = fingerprint(self._source, give_up=lambda: os.path.exists(layout.register))
+        try:
+            for directory in (layout.root, layout.claims, layout.logs):
+                os.makedirs(directory, exist_ok=True)
+            kind = self._wish.lock or self._suitable_lock()
+            stub = Register(
+                register.new_run(), kind, self._source.path, self._source.name, dict(self._source.options),
+                lease_seconds=self._wish.lease_seconds,
+            )  # fmt: skip
+            if print_of_list is not None:
+                stub = _with_list(stub, print_of_list)
+            return register.publish(layout, stub)
+        except OSError as error:
+            raise WorkdirError(
+                f"{error.filename or layout.root}: cannot set up the work directory: {error.strerror}."
+            ) from None
+
+    def _suitable_lock(self) -> str:
+        worth = filesystem.verdict(filesystem.mount_of(os.path.realpath(self._layout.root)))
+        if not worth.shared:
+            self._say(f"locks: leases, since {worth.reason}")
+            return LEASE
+        refused = locking.refusal(self._layout)
+        if refused:
+            self._say(f"locks: leases, since this file system refuses kernel locks ({refused})")
+            return LEASE
+        return locking.FLOCK
+
+    def _check(self, known: Register) -> None:
+        if self._wish.lock and self._wish.lock != known.lock:
+            raise UsageError(
+                f"--lock {self._wish.lock}: {self._layout.root} uses {known.lock}, and all its farmers must agree. "
+                f"Leave the option out, or choose another work directory."
+            )
+        if (known.handler, dict(known.options)) != (self._source.name, dict(self._source.options)):
+            raise UsageError(
+                f"{self._layout.root}: was made from {known.source} by handler {known.handler!r} with other options or "
+                f"another name than {self._source.name!r}. Use the same handler, or another work directory."
+            )
+
+    # -- waiting
+
+    def _wait(self, attempt: Callable[[], bool], holder: Callable[[], str]) -> None:
+        wait_for(attempt, holder, self._interrupted, self._say)
+
+    def _lock(self, books: Books) -> None:
+        self._wait(books.try_lock, books.lock_holder)
+
+    # -- set up and join
+
+    def _set_up(self, books: Books) -> Opened:
+        pause = _POLL[0]
+        while True:
+            self._lock(books)
+            with books.section():
+                if books.register.complete:
+                    break
+                expander = books.register.expander
+                mine = not expander or expander not in books.roster.attendance().living
+                if mine:
+                    state = replace(books.register, state=EXPANDING, expander=books.own.farmer.name)
+                    register.update(self._layout, books.register, state=state.state, expander=state.expander)
+            if mine:
+                self._expand(books)
+            else:
+                if self._interrupted():
+                    raise OpeningStopped("stopped before any task was started.")
+                time.sleep(pause)
+                pause = min(pause * 2, _POLL[1])
+        return self._join(books)
+
+    def _expand(self, books: Books) -> None:
+        """Make `toprocess` from the list, but for what the books already have; the register says complete last."""
+        layout = self._layout
+        stack = f"{layout.toprocess}.{books.own.farmer.name}{TMP_SUFFIX}"
+        seed = books.register.run if self._wish.order == "random" else None
+        try:
+            print_of_list = fingerprint(self._source)
+            assert print_of_list is not None
+            kept, dropped = self._own_lines()
+            write_stack(stack, (task for task in self._source.stream() if task[0] not in kept), seed)
+            self._lock(books)
+            with books.section():
+                for path in (layout.finished, layout.failed) if dropped else ():
+                    disk.replace(path, records.blocks(self._matching(path, kept)))
+                disk.rename(stack, layout.toprocess)
+                register.update(layout, _with_list(books.register, print_of_list), state=register.COMPLETE, expander="")
+        finally:
+            disk.unlink(stack)
+        if dropped:
+            self._say(
+                f"{dropped} lines of finished and failed are not lines of the list as it is now; those tasks will run"
+            )
+
+    def _own_lines(self) -> tuple[dict[int, bytes], int]:
+        """Return the lines of `finished` and `failed` that are the list's own, and the number of those that are not."""
+        found: dict[int, bytes] = {}
+        lines = 0
+        for path in (self._layout.finished, self._layout.failed):
+            for task_id, text in records.scan(path):
+                found.setdefault(task_id, text)
+                lines += 1
+        if not found:
+            return {}, 0
+        kept = {i: found[i] for i, text in self._source.stream() if i in found and found[i].strip() == text.strip()}
+        return kept, lines - len(kept)
+
+    def _matching(self, path: str, kept: dict[int, bytes]) -> Iterator[bytes]:
+        for task_id, text in records.scan(path):
+            if kept.get(task_id) == text:
+                del kept[task_id]
+                yield records.line_of(task_id, text)
+
+    def _join(self, books: Books) -> Opened:
+        news = None
+        if not books.register.seen(self._source.stat()) or books.register.source != self._source.path:
+            news = fingerprint(self._source, books.register.tasks)
+        self._lock(books)
+        with books.section():
+            others = books.roster.others()
+            alive, met_dead = books.roster.somebody_lives(others)
+            healthy = alive and not met_dead and news is None
+            if healthy:
+                books.take_lane()
+                return Opened(books, None, len(others))
+            attendance = books.roster.attendance()
+        kill_leftovers(books, attendance, self._kill)
+        self._lock(books)
+        with books.section():
+            attendance = books.roster.attendance()
+            census = self._revise(books, news, attendance)
+            books.take_lane()
+        return Opened(books, census, len(attendance.others))
+
+    def _revise(self, books: Books, news: Fingerprint | None, attendance: Attendance) -> Census:
+        """Audit the dead, then take over what changed in the list or was wished for."""
+        if news is None:
+            census = recovery.restore(books, attendance)
+        else:
+            recovery.restore(books, attendance, absent_too=False)
+            attendance = Attendance(attendance.living, (), attendance.undecided)
+            revision.take_over(books, self._source, news, attendance, update=self._wish.update, say=self._say)
+            census = recovery.restore(books, attendance)
+        if self._wish.retry_failed and attendance.others:
+            self._say("--retry-failed: left out, since other farmers run this list; use `pytaskfarmer retry` instead")
+        elif self._wish.retry_failed and revision.retry(books, None):
+            census = recovery.restore(books, Attendance())
+        return census
+
+
+def _with_list(known: Register, seen: Fingerprint) -> Register:
+    return replace(known, size=seen.size, mtime_ns=seen.mtime_ns, tasks=seen.tasks, digest=seen.digest)

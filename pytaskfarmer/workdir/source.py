@@ -1,0 +1,123 @@
+"""The task list as its handler reads it: streamed, checked, fingerprinted, and written out as a stack."""
+
+import hashlib
+import os
+import random
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pytaskfarmer.errors import DefinitionError, FarmError, TasklistError
+from pytaskfarmer.plugins.contracts import Handler, Tasklist
+from pytaskfarmer.task import defect, encode
+from pytaskfarmer.workdir import records
+from pytaskfarmer.workdir.layout import disk
+
+_BLOCK = 1 << 20
+_GLANCE = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A task list, and the handler (by `name`, with `options`) that reads it."""
+
+    tasklist: Tasklist
+    handler: Handler
+    name: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """The list's path."""
+        return self.tasklist.path
+
+    def stat(self) -> os.stat_result:
+        """Return size and time of the list. Raises `TasklistError`."""
+        try:
+            return os.stat(self.path)
+        except OSError as error:
+            raise TasklistError(self.path, None, f"{error.strerror}.") from None
+
+    def stream(self) -> Iterator[tuple[int, bytes]]:
+        """Yield id and text of every task. Raises `TasklistError`, or `DefinitionError` where the handler is wrong."""
+        task_id = -1
+        try:
+            for task_id, text in enumerate(self.handler.tasks(self.tasklist)):
+                line = encode(text)
+                wrong = defect(line)
+                if wrong:
+                    raise TasklistError(self.path, None, f"task {task_id} {wrong}.")
+                yield task_id, line
+        except FarmError:
+            raise
+        except OSError as error:
+            raise TasklistError(error.filename or self.path, None, f"{error.strerror}.") from None
+        except Exception as error:
+            problem = f"failed after {task_id + 1} tasks of {self.path}: {type(error).__name__}: {error}"
+            raise DefinitionError(f"handler {self.name!r}", problem) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a list holds: the number of tasks, a digest of all their texts, and one of the first `prefix` of them."""
+
+    tasks: int
+    digest: str
+    prefix_digest: str | None
+    size: int
+    mtime_ns: int
+
+
+def fingerprint(source: Source, prefix: int = 0, give_up: Callable[[], bool] = lambda: False) -> Fingerprint | None:
+    """Read the whole list and check each task; None if `give_up` (asked now and then) says that it is not needed."""
+    before = source.stat()
+    digest = hashlib.sha256()
+    tasks, at_prefix = 0, digest.hexdigest() if prefix == 0 else None
+    for task_id, text in source.stream():
+        digest.update(text + b"\n")
+        tasks = task_id + 1
+        if tasks == prefix:
+            at_prefix = digest.hexdigest()
+        if tasks % _GLANCE == 0 and give_up():
+            return None
+    return Fingerprint(tasks, digest.hexdigest(), at_prefix, before.st_size, before.st_mtime_ns)
+
+
+def write_stack(path: str, tasks: Iterable[tuple[int, bytes]], seed: str | None) -> None:
+    """Write tasks to a private file so that the first is the last line; in random order if there is a `seed`.
+
+    Bounded memory, but for 8 bytes a task in random order.
+    """
+    forward = path + ".forward"
+    try:
+        disk.write_file(forward, records.blocks(records.line_of(*task) for task in tasks), sync=False)
+        with open(forward, "rb") as file:
+            lines = _lines_backwards(file.fileno()) if seed is None else _lines_shuffled(file.fileno(), seed)
+            disk.write_file(path, records.blocks(lines))
+    finally:
+        disk.unlink(forward)
+
+
+def _lines_backwards(fd: int) -> Iterator[bytes]:
+    end = os.fstat(fd).st_size
+    rest = b""
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        lines = (os.pread(fd, end - start, start) + rest).split(b"\n")
+        rest = lines[0]
+        for line in reversed(lines[1:-1] if lines[-1] == b"" else lines[1:]):
+            yield line + b"\n"
+        end = start
+    if rest:
+        yield rest + b"\n"
+
+
+def _lines_shuffled(fd: int, seed: str) -> Iterator[bytes]:
+    offsets = array("Q", [0])
+    with open(fd, "rb", closefd=False) as file:
+        for line in file:
+            offsets.append(offsets[-1] + len(line))
+    order = array("Q", range(len(offsets) - 1))
+    random.Random(seed).shuffle(order)
+    for i in order:
+        yield os.pread(fd, offsets[i + 1] - offsets[i], offsets[i])
