@@ -127,7 +127,7 @@ def _spawn(command: Command, environment: Mapping[str, str], output: int) -> int
         return os.posix_spawn(
             command.program or command.argv[0],
             [encode(word) for word in command.argv],
-            {**environment, **command.environment},
+            {name: value for name, value in {**environment, **command.environment}.items() if value is not None},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, output, 1),

@@ -105,6 +105,7 @@ DIRECT: dict[str, Changed] = {
     "a function of another name": lambda stage: {"BASH_FUNC_args%%": "() {  echo shadowed\n}"},
     "PATH with an empty entry at its end": lambda stage: {"PATH": f"{stage.directory}/bin:/usr/bin:"},
     "PATH with slashes": lambda stage: {"PATH": f"{stage.directory}/bin/:/usr//bin/"},
+    "PS1, which bash drops": lambda stage: {"PS1": "> "},
     "an ssh session's shell": lambda stage: {"SSH_CLIENT": "10.0.0.1 1 22", "SHLVL": "1"},
 }
 
@@ -124,7 +125,6 @@ LEFT_TO_BASH: dict[str, Changed] = {
     "a locale that does not exist": lambda stage: {"LC_ALL": "xx_YY.UTF-8"},
     "a library that cannot be preloaded": lambda stage: {"LD_PRELOAD": "/no/such/library.so"},
     "IFS, which bash resets": lambda stage: {"IFS": ":"},
-    "PS1, which bash drops": lambda stage: {"PS1": "> "},
     "RANDOM": lambda stage: {"RANDOM": "4"},
     "OLDPWD that does not exist": lambda stage: {"OLDPWD": "/no/such/directory"},
     "PATH unset": lambda stage: {"PATH": None},
