@@ -20,6 +20,7 @@ from pytaskfarmer.workdir import spool
 from pytaskfarmer.workdir.layout import Layout
 from pytaskfarmer.workdir.logs import MODES
 from pytaskfarmer.workdir.opening import Wish
+from pytaskfarmer.workdir.registration import OpeningStopped
 from pytaskfarmer.workdir.source import Source
 
 _DURATION = Duration()
@@ -169,8 +170,12 @@ def command(
         job = Work(layout, source, chosen_runner, rules, wish, logs)
 
         def farm(guard: GuardLink) -> int:
-            with observer:
-                summary = work(job, observer, dict(os.environ), guard)
+            try:
+                with observer:
+                    summary = work(job, observer, dict(os.environ), guard)
+            except OpeningStopped as stop:
+                observer.say(str(stop))
+                return 3
             observer.summarise(summary, layout, tasklist)
             return summary.exit_status
 

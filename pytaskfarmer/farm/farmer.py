@@ -114,6 +114,7 @@ class Farmer:
             self._suspend()
         if asked.drain and not self._draining:
             self._draining = True
+            self._retries.clear()
             self._mark("drain (USR2)", "draining: running tasks may end, no more are started")
         if asked.stop is not None and self._stopping is None:
             self._stopping = asked.stop
@@ -139,17 +140,18 @@ class Farmer:
         return bool(self._stopping or self._draining or self._nothing_fits)
 
     def _need(self) -> Need:
-        busy = self._slots.running or self._retries or self._doubtful
-        waits = self._visits.queue and not (self._closing or self._visits.in_trouble)
+        busy = self._slots.running or self._doubtful
+        waits = (self._visits.queue or self._retries) and not (self._closing or self._visits.in_trouble)
         return Need(self._slots.free - len(self._retries), not (busy or waits), self._closing)
 
     def _pause(self) -> float:
         """Return for how many seconds nothing needs to be done unless something happens."""
         now = time.monotonic()
-        if self._slots.free and self._visits.queue and not (self._closing or self._visits.in_trouble):
-            return 0.0
         moments = [now + 1.0, self._slots.next_event(), self._visits.due(self._need())]
-        moments += [self._retries[0][0] if self._retries else None, self._doubtful[0][0] if self._doubtful else None]
+        if self._doubtful:
+            moments.append(self._doubtful[0][0])
+        if self._slots.free and not (self._closing or self._visits.in_trouble):
+            moments.append(now if self._visits.queue else self._retries[0][0] if self._retries else None)
         if self._stopping is None:
             moments.append(self._rules.deadline.at)
         return max(0.0, min(moment for moment in moments if moment is not None) - now)
@@ -181,7 +183,7 @@ class Farmer:
             self._tally.finished += 1
         elif attempt.number <= self._rules.retries:
             self._own.end(attempt, last=False)
-            if not self._stopping:
+            if not self._closing:
                 backoff = min(_LONGEST_BACKOFF, 2.0 ** (attempt.number - 1)) * random.uniform(0.5, 1.0)
                 entry = (time.monotonic() + backoff, attempt.task.id, attempt.task, attempt.number + 1)
                 heapq.heappush(self._retries, entry)
@@ -220,15 +222,15 @@ class Farmer:
         """Let a task wait a little, for a reason that is not its own."""
         if attempt == 1:
             self._visits.queue.appendleft(task)
-        else:
+        elif not self._closing:
             heapq.heappush(self._retries, (time.monotonic() + _PUT_OFF_SECONDS, task.id, task, attempt))
 
     def _next_task(self, now: float) -> tuple[Task, int] | None:
         queue = self._visits.queue
         retry = bool(self._retries and self._retries[0][0] <= now)
-        if self._stopping or not (retry or queue) or (not retry and (self._draining or self._visits.in_trouble)):
+        if self._closing or self._visits.in_trouble or not (retry or queue):
             return None
-        if self._nothing_fits or (self._tally.started and not self._rules.deadline.fits(now, self._pace.typical)):
+        if self._tally.started and not self._rules.deadline.fits(now, self._pace.typical):
             self._nothing_fits = True
             self._not_fitting = max(self._not_fitting, len(queue) + len(self._retries))
             self._retries.clear()

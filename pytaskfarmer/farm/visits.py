@@ -27,7 +27,7 @@ _COUNT_SPACING = 10.0
 _SWEEP_SPACING_PER_FARMER, _LONGEST_SWEEP_SPACING = 0.01, 10.0
 _POLL_OTHERS = (1.0, 30.0)
 _TRY_AGAIN = 0.5
-_LAST_TRIES = 3
+_LAST_TRIES = 10
 _TELL_WAITING = 60.0
 
 
@@ -66,7 +66,8 @@ class Visits:
         self._live_slots = slots
         self._exhausted_at: int | None = None
         self._poll_others = _POLL_OTHERS[0]
-        self._trouble: str | None = None
+        self._in_trouble = False
+        self._told_troubles: set[str] = set()
         self._last_tries = 0
 
     # -- whether
@@ -74,7 +75,7 @@ class Visits:
     @property
     def in_trouble(self) -> bool:
         """Whether the last write failed; nothing more is taken until one succeeds."""
-        return self._trouble is not None
+        return self._in_trouble
 
     def due(self, need: Need) -> float | None:
         """Return when (monotonic clock) the next visit is due, or None: not before something happens."""
@@ -141,12 +142,13 @@ class Visits:
         self.instants.clear()
         self._last_commit = now
         self._unsynced = True
+        self._in_trouble = False
         left = False
         if self._wants_to_leave(need):
-            left = self._close() if need.closing or self.in_trouble else self._leave()
+            left = self._close() if need.closing else self._leave()
         elif self._wants_tasks(need):
             self._claim(now, need)
-        self._trouble = None
+        self._last_tries = 0
         return left
 
     def _claim(self, now: float, need: Need) -> None:
@@ -168,9 +170,10 @@ class Visits:
 
     def trouble(self, error: Exception) -> None:
         """Take note that the work directory could not be written, or a process not be started: wait a little."""
-        if self._trouble is None:
+        if str(error) not in self._told_troubles:
+            self._told_troubles.add(str(error))
             self._observer.say(f"no more tasks are taken until this is over: {error}")
-        self._trouble = str(error)
+        self._in_trouble = True
         self._next = time.monotonic() + _TRY_AGAIN
 
     # -- leaving

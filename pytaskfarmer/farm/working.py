@@ -58,6 +58,7 @@ def work(job: Work, host: Host, environment: Mapping[str, str], guard: GuardLink
             except Evicted as eviction:
                 host.say(f"{eviction} Starting again.")
             finally:
+                opened.books.own.close()
                 opened.books.life.drop()
 
 

@@ -34,7 +34,8 @@ def ending(attempt: Attempt) -> str:
         return f"exit {attempt.status}"
     if attempt.outcome is Outcome.KILLED_BY_SIGNAL:
         return signal_name(-attempt.status)
-    return attempt.outcome.value.replace("_", " ")
+    why: str = attempt.outcome.value
+    return why.replace("_", " ")
 
 
 def signal_name(number: int) -> str:

@@ -116,6 +116,7 @@ class Books:
                 return []
             if taken:
                 self._mean_line = max(8, (stack.size - left) // len(taken))
+            taken = [(i, text) for i, text in taken if i < self.register.tasks and i not in self.own.ids]
             self._still_ours()
             tasks = self.own.hold(taken)
             stack.cut(left)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 LOCK_SUFFIX = ".lock"
 TMP_SUFFIX = ".tmp"
+FORWARD_SUFFIX = ".forward"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ class Layout:
     def toprocess(self) -> str:
         """A stack of `ID task` lines; the next task is the last line."""
         return self._at("toprocess")
+
+    def draft(self, farmer: str) -> str:
+        """Lines that `farmer` is preparing for `toprocess`."""
+        return self._at(f"toprocess.{farmer}{TMP_SUFFIX}")
 
     @property
     def finished(self) -> str:

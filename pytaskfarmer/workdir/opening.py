@@ -18,7 +18,7 @@ from pytaskfarmer.errors import UsageError, WorkdirError
 from pytaskfarmer.workdir import filesystem, locking, records, recovery, register, revision
 from pytaskfarmer.workdir.audit import Census
 from pytaskfarmer.workdir.books import Books, KillLeftovers
-from pytaskfarmer.workdir.layout import TMP_SUFFIX, Layout, disk
+from pytaskfarmer.workdir.layout import Layout, disk
 from pytaskfarmer.workdir.locking import LEASE, LEASE_SECONDS
 from pytaskfarmer.workdir.register import EXPANDING, Register
 from pytaskfarmer.workdir.registration import (
@@ -165,7 +165,7 @@ class Opening:
                 if books.register.complete:
                     break
                 expander = books.register.expander
-                mine = not expander or expander not in books.roster.attendance().living
+                mine = not expander or expander not in books.roster.attendance().others
                 if mine:
                     state = replace(books.register, state=EXPANDING, expander=books.own.farmer.name)
                     register.update(self._layout, books.register, state=state.state, expander=state.expander)
@@ -181,11 +181,10 @@ class Opening:
     def _expand(self, books: Books) -> None:
         """Make `toprocess` from the list, but for what the books already have; the register says complete last."""
         layout = self._layout
-        stack = f"{layout.toprocess}.{books.own.farmer.name}{TMP_SUFFIX}"
+        stack = layout.draft(books.own.farmer.name)
         seed = books.register.run if self._wish.order == "random" else None
         try:
-            print_of_list = fingerprint(self._source)
-            assert print_of_list is not None
+            listed = self._as_listed(books.register)
             kept, dropped = self._own_lines()
             write_stack(stack, (task for task in self._source.stream() if task[0] not in kept), seed)
             self._lock(books)
@@ -193,13 +192,21 @@ class Opening:
                 for path in (layout.finished, layout.failed) if dropped else ():
                     disk.replace(path, records.blocks(self._matching(path, kept)))
                 disk.rename(stack, layout.toprocess)
-                register.update(layout, _with_list(books.register, print_of_list), state=register.COMPLETE, expander="")
+                register.update(layout, listed, lanes=books.register.lanes, state=register.COMPLETE, expander="")
         finally:
             disk.unlink(stack)
         if dropped:
             self._say(
                 f"{dropped} lines of finished and failed are not lines of the list as it is now; those tasks will run"
             )
+
+    def _as_listed(self, known: Register) -> Register:
+        """Return the register with what the list holds now, which it knows already unless the list has changed."""
+        if known.digest and known.seen(self._source.stat()):
+            return known
+        seen = fingerprint(self._source)
+        assert seen is not None
+        return _with_list(known, seen)
 
     def _own_lines(self) -> tuple[dict[int, bytes], int]:
         """Return the lines of `finished` and `failed` that are the list's own, and the number of those that are not."""
@@ -235,23 +242,26 @@ class Opening:
             attendance = books.roster.attendance()
         kill_leftovers(books, attendance, self._kill)
         self._lock(books)
+        words: list[str] = []
         with books.section():
             attendance = books.roster.attendance()
-            census = self._revise(books, news, attendance)
+            census = self._revise(books, news, attendance, words.append)
             books.take_lane()
+        for line in words:
+            self._say(line)
         return Opened(books, census, len(attendance.others))
 
-    def _revise(self, books: Books, news: Fingerprint | None, attendance: Attendance) -> Census:
-        """Audit the dead, then take over what changed in the list or was wished for."""
+    def _revise(self, books: Books, news: Fingerprint | None, attendance: Attendance, say: Say) -> Census:
+        """Audit the dead, then take over what changed in the list or was wished for; `say` must not print yet."""
         if news is None:
             census = recovery.restore(books, attendance)
         else:
             recovery.restore(books, attendance, absent_too=False)
             attendance = Attendance(attendance.living, (), attendance.undecided)
-            revision.take_over(books, self._source, news, attendance, update=self._wish.update, say=self._say)
+            revision.take_over(books, self._source, news, attendance, update=self._wish.update, say=say)
             census = recovery.restore(books, attendance)
         if self._wish.retry_failed and attendance.others:
-            self._say("--retry-failed: left out, since other farmers run this list; use `pytaskfarmer retry` instead")
+            say("--retry-failed: left out, since other farmers run this list; use `pytaskfarmer retry` instead")
         elif self._wish.retry_failed and revision.retry(books, None):
             census = recovery.restore(books, Attendance())
         return census

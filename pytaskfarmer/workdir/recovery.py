@@ -19,7 +19,7 @@ from pytaskfarmer.workdir import audit, claims, logs, records, timeline
 from pytaskfarmer.workdir.audit import Census
 from pytaskfarmer.workdir.books import Books
 from pytaskfarmer.workdir.claims import Claims
-from pytaskfarmer.workdir.layout import TMP_SUFFIX, Layout, disk
+from pytaskfarmer.workdir.layout import FORWARD_SUFFIX, TMP_SUFFIX, Layout, disk
 from pytaskfarmer.workdir.roster import Attendance
 from pytaskfarmer.workdir.source import fingerprint
 
@@ -168,7 +168,9 @@ def _bury(books: Books, names: Sequence[str], dead: Sequence[Claims]) -> None:
         printed |= {slot: (task_id, number) for task_id, (number, slot, _) in left.running.items()}
         logs.salvage(layout, name, printed, books.own.farmer.name)
     for name in names:
+        for draft in (layout.draft(name), layout.draft(name) + FORWARD_SUFFIX, layout.claim(name) + TMP_SUFFIX):
+            if os.path.exists(draft):
+                disk.unlink(draft)
         disk.unlink(layout.claim(name))
-        disk.unlink(layout.claim(name) + TMP_SUFFIX)
         disk.unlink(layout.claim_lock(name))
         books.roster.forget(name)

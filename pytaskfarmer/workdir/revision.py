@@ -13,7 +13,7 @@ from pytaskfarmer.errors import TasklistError
 from pytaskfarmer.task import Task, decode, printable
 from pytaskfarmer.workdir import claims, records, register
 from pytaskfarmer.workdir.books import Books
-from pytaskfarmer.workdir.layout import TMP_SUFFIX, disk
+from pytaskfarmer.workdir.layout import disk
 from pytaskfarmer.workdir.roster import Attendance
 from pytaskfarmer.workdir.source import Fingerprint, Source, write_stack
 
@@ -49,7 +49,7 @@ def take_over(
                 raise _refusal(books, source, differences, places, update)
             _apply(books, differences, places)
             say(f"took over {len(differences.changed)} changed and dropped {len(differences.missing)} missing lines")
-    register.update(
+    books.register = register.update(
         books.layout, known, source=source.path, size=news.size, mtime_ns=news.mtime_ns, tasks=news.tasks,
         digest=news.digest, generation=known.generation + 1,
     )  # fmt: skip
@@ -60,7 +60,7 @@ def take_over(
 
 
 def _append_new(books: Books, source: Source, first: int) -> None:
-    private = f"{books.layout.toprocess}.{books.own.farmer.name}{TMP_SUFFIX}"
+    private = books.layout.draft(books.own.farmer.name)
     try:
         write_stack(private, (task for task in source.stream() if task[0] >= first), None)
         with open(private, "rb") as lines:

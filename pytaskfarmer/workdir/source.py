@@ -11,7 +11,7 @@ from pytaskfarmer.errors import DefinitionError, FarmError, TasklistError
 from pytaskfarmer.plugins.contracts import Handler, Tasklist
 from pytaskfarmer.task import defect, encode
 from pytaskfarmer.workdir import records
-from pytaskfarmer.workdir.layout import disk
+from pytaskfarmer.workdir.layout import FORWARD_SUFFIX, disk
 
 _BLOCK = 1 << 20
 _GLANCE = 1 << 16
@@ -88,7 +88,7 @@ def write_stack(path: str, tasks: Iterable[tuple[int, bytes]], seed: str | None)
 
     Bounded memory, but for 8 bytes a task in random order.
     """
-    forward = path + ".forward"
+    forward = path + FORWARD_SUFFIX
     try:
         disk.write_file(forward, records.blocks(records.line_of(*task) for task in tasks), sync=False)
         with open(forward, "rb") as file:
