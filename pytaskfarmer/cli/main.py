@@ -38,6 +38,7 @@ def group() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; an error of the user's is one line on stderr and 2."""
+    _open_standard_files()
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["run"]:
         from pytaskfarmer.cli import run
@@ -57,6 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return status if isinstance(status, int) else 0
+
+
+def _open_standard_files() -> None:
+    """Where a descriptor below 3 is closed, open /dev/null, so that no file of ours is taken for it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdin = sys.stdin or open(0)
+    sys.stdout = sys.stdout or open(1, "w")
+    sys.stderr = sys.stderr or open(2, "w")
 
 
 def _complain(message: str) -> int:

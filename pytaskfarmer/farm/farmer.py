@@ -142,7 +142,7 @@ class Farmer:
     def _need(self) -> Need:
         busy = self._slots.running or self._doubtful
         waits = (self._visits.queue or self._retries) and not (self._closing or self._visits.in_trouble)
-        return Need(self._slots.free - len(self._retries), not (busy or waits), self._closing)
+        return Need(self._slots.free, not (busy or waits), self._closing)
 
     def _pause(self) -> float:
         """Return for how many seconds nothing needs to be done unless something happens."""
@@ -282,7 +282,8 @@ class Farmer:
         self._visits.sync(now)
         if now - self._last_look >= 0.1:
             self._last_look = now
-            process.reap_strays(self._slots.leaders)
+            if not self._slots.lingering:
+                process.reap_strays(self._slots.leaders)
             tally = self._tally
             tally.running, tally.held, tally.company = self._slots.running, self._own.count, self._visits.company
             tally.waiting = self._books.waiting()
@@ -299,8 +300,12 @@ class Farmer:
         else:
             failed = sum(1 for _ in records.ids(self._books.layout.failed))
             exact = self._before is not None and not self._visits.company
-            finished = (self._before.finished if self._before else 0) + tally.finished
-            left = tally.tasks - finished - failed if exact else self._books.waiting()
+            if exact and self._before is not None:
+                finished = self._before.finished + tally.finished
+                left = tally.tasks - finished - failed
+            else:
+                left = self._books.waiting()
+                finished = min(self._books.recorded(), tally.tasks - failed - left)
         return Summary(
             tally, seconds, self._slots.busy_seconds, tuple(self._failures), finished, failed, left, exact,
             self._visits.company, self._not_fitting, self._stopping or ("USR2" if self._draining else None),

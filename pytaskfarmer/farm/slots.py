@@ -81,6 +81,11 @@ class Slots:
         return len(self._running)
 
     @property
+    def lingering(self) -> bool:
+        """Whether a group has lost its leader and is not known to be gone yet."""
+        return bool(self._lingering)
+
+    @property
     def leaders(self) -> list[int]:
         """The pids that lead a running task."""
         return [run.pid for run in self._running.values() if run.leader is None]

@@ -59,9 +59,11 @@ def start_line(opened: Opened, rules: Rules, logs: str) -> str:
 
 def progress_line(tally: Tally, seconds: float) -> str:
     """Return one sparse line of progress."""
-    parts = [f"{tally.finished + tally.failed:,} done here", f"{tally.failed:,} failed", f"{tally.running:,} running"]
+    ended = tally.finished + tally.failed
+    done = f"{ended:,} done here" if tally.before is None or tally.company else f"{tally.before + ended:,} done"
+    parts = [done, f"{tally.failed:,} failed", f"{tally.running:,} running"]
     parts.append(f"{left(tally):,} left")
-    rate = (tally.finished + tally.failed) / seconds if seconds > 0 else 0.0
+    rate = ended / seconds if seconds > 0 else 0.0
     if rate > 0:
         parts.append(f"{rate:.3g}/s")
         if not tally.company:

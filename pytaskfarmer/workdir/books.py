@@ -126,8 +126,15 @@ class Books:
 
     def waiting(self) -> int:
         """Estimate the number of tasks in `toprocess` from its size; needs no lock."""
+        return self._lines_in(self.layout.toprocess)
+
+    def recorded(self) -> int:
+        """Estimate the number of tasks in `finished` in the same way."""
+        return self._lines_in(self.layout.finished)
+
+    def _lines_in(self, path: str) -> int:
         try:
-            size = os.stat(self.layout.toprocess).st_size
+            size = os.stat(path).st_size
         except FileNotFoundError:
             return 0
         return -(-size // self._mean_line)

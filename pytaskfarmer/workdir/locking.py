@@ -245,7 +245,8 @@ class Leases:
         One object a suspect is kept: expiry is measured by watching, which a fresh object would start anew.
         """
         suspect = self._suspects.setdefault(path, LeaseLock(path, 2 * self._seconds))
-        return suspect.held() or suspect.try_acquire()
+        # Some releases of filelock only clear a dead holder's file at the first try, and take the lock at the second.
+        return suspect.held() or suspect.try_acquire() or suspect.try_acquire()
 
     def forget(self, path: str) -> None:
         """Let go of a lease taken over."""
