@@ -1,6 +1,7 @@
 """The commands `pytaskfarmer ...`: which there are, and what every one of them does with an error."""
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ def group() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; an error of the user's is one line on stderr and 2."""
-    _open_standard_files()
+    _prepare_standard_files()
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["run"]:
         from pytaskfarmer.cli import run
@@ -47,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = ["run", *legacy(words[1:], run.spellings())]
     try:
         status = group.main(words, prog_name="pytaskfarmer", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return 2
     except click.ClickException as error:
         return _complain(error.format_message())
     except FarmError as error:
@@ -57,17 +61,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone, as `head` does; the interpreter must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        return _complain(f"{error.filename or 'the system'}: {error.strerror or error}.")
     return status if isinstance(status, int) else 0
 
 
-def _open_standard_files() -> None:
-    """Where a descriptor below 3 is closed, open /dev/null, so that no file of ours is taken for it."""
+def _prepare_standard_files() -> None:
+    """Open /dev/null where a descriptor below 3 is closed, and let no text be impossible to print."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
     sys.stdin = sys.stdin or open(0)
     sys.stdout = sys.stdout or open(1, "w")
     sys.stderr = sys.stderr or open(2, "w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _complain(message: str) -> int:

@@ -52,13 +52,17 @@ class GuardLink:
 def under_guard(farm: Callable[[GuardLink], int]) -> int:
     """Run `farm` in a child and guard it; return its exit status, in both processes.
 
-    Must be called while this process has no other children and a single thread of control.
+    Must be called while this process has no other children and a single thread of control. `farm` begins with the
+    forwarded signals blocked, so that none is lost before it is ready for them (see `Signals`).
     """
     keep_inheritance_to_ourselves()
     guards_end, farmers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     forwarded = {n for n in _FORWARDED if not (n == signal.SIGHUP and signal.getsignal(n) is signal.SIG_IGN)}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*forwarded, signal.SIGCHLD})
+    signal.signal(
+        signal.SIGCHLD, signal.SIG_DFL
+    )  # ignored, as some launchers leave it, it would lose every exit status
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*forwarded, signal.SIGCHLD})
     sys.stdout.flush()
     sys.stderr.flush()
     guard = os.getpid()
@@ -68,7 +72,6 @@ def under_guard(farm: Callable[[GuardLink], int]) -> int:
         os.setpgid(0, 0)
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if os.getppid() != guard:
             os.kill(os.getpid(), signal.SIGTERM)
         return farm(GuardLink(farmers_end))
@@ -96,16 +99,24 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _watch(farmer: int, forwarded: set[signal.Signals]) -> int:
-    """Forward signals until the farmer has ended; return the exit status that stands for its end."""
+    """Forward signals until the farmer has ended; return the exit status that stands for its end.
+
+    A farmer that stops because of our TSTP is followed, for the shell to see. One that somebody else stopped is not:
+    whoever continues it need not know of us.
+    """
+    suspending = False
     while True:
         number = signal.sigwait({*forwarded, signal.SIGCHLD})
         if number != signal.SIGCHLD:
+            suspending = number == signal.SIGTSTP
             os.kill(farmer, number)
             continue
         pid, status = os.waitpid(farmer, os.WNOHANG | os.WUNTRACED)
         if pid and os.WIFSTOPPED(status):
-            os.kill(os.getpid(), signal.SIGSTOP)
-            os.kill(farmer, signal.SIGCONT)
+            if suspending:
+                suspending = False
+                os.kill(os.getpid(), signal.SIGSTOP)
+                os.kill(farmer, signal.SIGCONT)
         elif pid:
             return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 

@@ -40,7 +40,9 @@ def _start(command: Command, environment: Mapping[str, str], output: int) -> int
             (os.POSIX_SPAWN_DUP2, output, 1),
             (os.POSIX_SPAWN_DUP2, output, 2),
         ]
-        return os.posix_spawn(program, argv, environment, file_actions=actions, setsid=True, setsigdef=_RESET)
+        return os.posix_spawn(
+            program, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
+        )
     child = subprocess.Popen(
         argv, executable=program, env=environment, cwd=command.cwd, start_new_session=True, stdin=subprocess.DEVNULL,
         stdout=output, stderr=output,

@@ -33,7 +33,10 @@ class Requests:
 
 
 class Signals:
-    """While entered, collects signals into `requests`; `fileno` becomes readable when one arrives."""
+    """While entered, collects signals into `requests`; `fileno` becomes readable when one arrives.
+
+    Signals that were blocked before are let in while it is entered, and no longer.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.requests = Requests()
@@ -42,6 +45,7 @@ class Signals:
         self._usr2_stops = "SGE_TASK_ID" in environ
         self._wake, self._woken = socket.socketpair()
         self._before: dict[int, Any] = {}
+        self._mask_before: set[int] = set()
         self._wakeup_before = -1
 
     def __enter__(self) -> "Signals":
@@ -54,9 +58,11 @@ class Signals:
             self._before[number] = signal.signal(number, self._note)
         if not pidfds_work():
             self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, self._wake_up)
+        self._mask_before = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask_before)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup_before)

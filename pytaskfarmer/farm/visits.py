@@ -13,12 +13,15 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from pytaskfarmer.farm import process
 from pytaskfarmer.farm.deadline import Pace
 from pytaskfarmer.farm.watching import Observer
 from pytaskfarmer.task import Task
 from pytaskfarmer.workdir import claims, identity, recovery
 from pytaskfarmer.workdir.audit import Census
 from pytaskfarmer.workdir.books import Books, Overdue
+from pytaskfarmer.workdir.registration import kill_leftovers
+from pytaskfarmer.workdir.roster import Attendance
 
 _SPACING = 0.05
 _COMMIT_SPACING = 0.1
@@ -66,6 +69,8 @@ class Visits:
         self._live_slots = slots
         self._exhausted_at: int | None = None
         self._poll_others = _POLL_OTHERS[0]
+        self._cleared: frozenset[str] = frozenset()
+        self._to_clear: Attendance | None = None
         self._in_trouble = False
         self._told_troubles: set[str] = set()
         self._last_tries = 0
@@ -116,7 +121,9 @@ class Visits:
             return False
         try:
             with self._books.section():
-                return self._section(now, need)
+                left = self._section(now, need)
+            self._clear()
+            return left
         except (OSError, Overdue) as error:
             return self._failed(error, need)
         finally:
@@ -189,12 +196,15 @@ class Visits:
         """Leave an exhausted list, unless an audit finds work or somebody should be here for others' tasks."""
         others = self._books.roster.others()
         if not others:
-            self.census = recovery.sweep(self._books, self._books.roster.attendance())
+            self.census = recovery.sweep(self._books, Attendance())
         elif recovery.sweeps(self._books.layout) == self._exhausted_at:
             spacing = min(_LONGEST_SWEEP_SPACING, _SWEEP_SPACING_PER_FARMER * len(others))
             if recovery.seconds_since_sweep(self._books.layout) < spacing:
                 return self._come_back(spacing)
             attendance = self._books.roster.attendance()
+            if not self._cleared.issuperset(attendance.dead):
+                self._to_clear = attendance
+                return False
             self.census = recovery.sweep(self._books, attendance)
             if attendance.undecided:
                 return self._come_back(_POLL_OTHERS[0])
@@ -208,6 +218,13 @@ class Visits:
             return self._come_back(self._poll_others)
         self.company = len(others)
         return self._retire()
+
+    def _clear(self) -> None:
+        """Outside the section, kill what the dead left running, before an audit lets it run again."""
+        if self._to_clear is not None:
+            kill_leftovers(self._books, self._to_clear, process.kill_leftovers)
+            self._cleared = frozenset(self._to_clear.dead)
+            self._to_clear = None
 
     def _stays_for(self, others: list[str]) -> bool:
         """Whether others hold tasks for which this farmer should stay, should they die: their node is paid for."""

@@ -1,5 +1,6 @@
 """From a work directory and a list to a summary: open the books, farm, and open them anew after an eviction."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -41,15 +42,12 @@ class Host(Observer, Protocol):
 def work(job: Work, host: Host, environment: Mapping[str, str], guard: GuardLink) -> Summary:
     """Farm until the list is done or a signal stops it. Raises `FarmError` for what a person must mend."""
     with Signals(environment) as signals:
+
+        def must_stop() -> bool:
+            return signals.read().stop is not None or job.rules.deadline.reached(time.monotonic())
+
         while True:
-            opening = Opening(
-                job.layout,
-                job.source,
-                job.wish,
-                host.say,
-                lambda: signals.read().stop is not None,
-                process.kill_leftovers,
-            )
+            opening = Opening(job.layout, job.source, job.wish, host.say, must_stop, process.kill_leftovers)
             opened = opening.run()
             guard.keep(opened.books.life.descriptor)
             rules = replace(job.rules, slots=max(1, min(job.rules.slots, opened.books.register.tasks)))

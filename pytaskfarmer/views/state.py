@@ -96,7 +96,7 @@ def read(layout: Layout) -> State:
         farmer = held.farmer
         if farmer is None:
             continue
-        alive = _alive(layout, farmer)
+        alive = is_alive(layout, farmer)
         open_ids = held.texts.keys() - done - failed - waiting
         if alive:
             held_ids |= open_ids
@@ -130,7 +130,8 @@ def failures(layout: Layout) -> Iterator[FailedTask]:
         yield FailedTask(task_id, printable(text.decode("utf-8", "surrogateescape")), outcome, status)
 
 
-def _alive(layout: Layout, farmer: identity.Farmer) -> bool:
+def is_alive(layout: Layout, farmer: identity.Farmer) -> bool:
+    """Whether a farmer seems to live: by its process where that can be seen, else by its heartbeat."""
     if farmer.same_pids:
         return bool(farmer.ticks) and identity.start_ticks(farmer.pid) == farmer.ticks
     try:

@@ -230,5 +230,5 @@ class Books:
         if lane is None:
             lane = len(lanes) + 1
             self.register = register.update(self.layout, self.register, lanes=(*lanes, host))
-        self.own.take_lane(lane)
+        self.own.take_lane(lane, timeline.size(self.layout.timeline))
         self.own.flush()

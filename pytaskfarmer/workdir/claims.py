@@ -266,10 +266,10 @@ class OwnClaims:
         if ids:
             self._gathered.append(b"%b %b\n" % (word, b" ".join(b"%d" % i for i in ids)))
 
-    def take_lane(self, lane: int) -> None:
-        """Note this farmer's number in the timeline."""
-        self.lane = lane
-        self._gathered.append(b"lane %d\n" % lane)
+    def take_lane(self, lane: int, timeline_size: int) -> None:
+        """Note this farmer's number in the timeline, which is as long as this before its first event."""
+        self.lane, self._timeline_size = lane, timeline_size
+        self._gathered.append(b"lane %d\ntimeline %d\n" % (lane, timeline_size))
 
     def flush(self) -> None:
         """Write what was gathered."""

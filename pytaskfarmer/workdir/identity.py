@@ -63,9 +63,12 @@ def pid_namespace() -> str:
 
 
 def start_ticks(pid: int) -> int:
-    """Return when a process began, in clock ticks since boot; 0 if it is gone. With the pid it names one process."""
+    """Return when a process began, in clock ticks since boot; 0 if it has ended. With the pid it names one process."""
     stat = _line(f"/proc/{pid}/stat")
-    return int(stat[stat.rindex(")") + 1 :].split()[19]) if ")" in stat else 0
+    if ")" not in stat:
+        return 0
+    state, *numbers = stat[stat.rindex(")") + 1 :].split()
+    return 0 if state in "ZX" else int(numbers[18])
 
 
 def introduce(run: str, slots: int, allocation: str = "") -> Farmer:

@@ -205,7 +205,11 @@ class Disk:
     def replace(self, path: str, chunks: Iterable[bytes]) -> None:
         """Give `path` new contents: all of them or, whatever dies, none."""
         tmp = path + TMP_SUFFIX
-        self.write_file(tmp, chunks)
+        try:
+            self.write_file(tmp, chunks)
+        except OSError:
+            self.unlink(tmp)
+            raise
         self.rename(tmp, path)
         self.sync_directory(os.path.dirname(path))
 

@@ -9,6 +9,7 @@ lines are the list's own, and `toprocess`, whatever state it is in, is made anew
 Bad input never costs data: the list is read and checked whole before anything is created.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -91,6 +92,9 @@ class Opening:
         books = registered(self._layout, known, wish.slots, wish.allocation, self._source, self._wait)
         try:
             return self._set_up(books)
+        except OSError as error:
+            withdraw(books)
+            raise _cannot(self._layout, error) from None
         except BaseException:
             withdraw(books)
             raise
@@ -108,9 +112,12 @@ class Opening:
     def _publish(self) -> Register:
         layout = self._layout
         print_of_list = fingerprint(self._source, give_up=lambda: os.path.exists(layout.register))
+        made: list[str] = []
         try:
             for directory in (layout.root, layout.claims, layout.logs):
-                os.makedirs(directory, exist_ok=True)
+                if not os.path.isdir(directory):
+                    os.makedirs(directory, exist_ok=True)
+                    made.append(directory)
             kind = self._wish.lock or self._suitable_lock()
             stub = Register(
                 register.new_run(), kind, self._source.path, self._source.name, dict(self._source.options),
@@ -120,9 +127,11 @@ class Opening:
                 stub = _with_list(stub, print_of_list)
             return register.publish(layout, stub)
         except OSError as error:
-            raise WorkdirError(
-                f"{error.filename or layout.root}: cannot set up the work directory: {error.strerror}."
-            ) from None
+            disk.unlink(layout.lock)
+            for directory in reversed(made):
+                with contextlib.suppress(OSError):
+                    os.rmdir(directory)
+            raise _cannot(layout, error) from None
 
     def _suitable_lock(self) -> str:
         worth = filesystem.verdict(filesystem.mount_of(os.path.realpath(self._layout.root)))
@@ -265,6 +274,10 @@ class Opening:
         elif self._wish.retry_failed and revision.retry(books, None):
             census = recovery.restore(books, Attendance())
         return census
+
+
+def _cannot(layout: Layout, error: OSError) -> WorkdirError:
+    return WorkdirError(f"{error.filename or layout.root}: cannot set up the work directory: {error.strerror}.")
 
 
 def _with_list(known: Register, seen: Fingerprint) -> Register:

@@ -77,6 +77,8 @@ def read(layout: Layout) -> Register | None:
         return Register(**{name: value for name, value in facts.items() if name in known})
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise WorkdirError(f"{path}: cannot be read: {error.strerror}. Use another work directory.") from None
     except (ValueError, KeyError, TypeError) as error:
         raise WorkdirError(
             f"{path}: not a register of a work directory ({error}). Use another work directory."
@@ -90,8 +92,8 @@ def _render(register: Register) -> bytes:
 def publish(layout: Layout, stub: Register) -> Register:
     """Publish `stub` unless somebody was first, and return what now stands there."""
     private = f"{layout.register}.{stub.run}{TMP_SUFFIX}"
-    disk.write_file(private, [_render(stub)])
     try:
+        disk.write_file(private, [_render(stub)])
         disk.link(private, layout.register)
     except FileExistsError:
         pass

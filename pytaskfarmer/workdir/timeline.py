@@ -144,6 +144,14 @@ def append(path: str, events: Sequence[bytes]) -> int:
     return at + len(data)
 
 
+def size(path: str) -> int:
+    """Return the file's size in bytes; 0 if it is absent."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
 def undo(path: str, size: int) -> None:
     """Take back what was appended since the file had `size` bytes (0: it did not exist)."""
     if size == 0:
