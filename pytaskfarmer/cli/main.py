@@ -46,6 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         from pytaskfarmer.cli.arguments import legacy
 
         words = ["run", *legacy(words[1:], run.spellings())]
+    status = _status(words)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Whoever read our output has gone, as `head` does; the interpreter must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+def _status(words: list[str]) -> int:
     try:
         status = group.main(words, prog_name="pytaskfarmer", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -58,8 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does; the interpreter must not complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
         return _complain(f"{error.filename or 'the system'}: {error.strerror or error}.")
@@ -80,5 +88,5 @@ def _prepare_standard_files() -> None:
 
 
 def _complain(message: str) -> int:
-    print(f"pytaskfarmer: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"pytaskfarmer: error: {' '.join(message.splitlines())}", file=sys.stderr)
     return 2

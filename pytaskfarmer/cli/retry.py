@@ -5,7 +5,7 @@ import click
 from pytaskfarmer.errors import UsageError, WorkdirError
 from pytaskfarmer.farm import process
 from pytaskfarmer.views import state, words
-from pytaskfarmer.workdir import register, revision
+from pytaskfarmer.workdir import records, register, revision
 from pytaskfarmer.workdir.registration import visit
 
 
@@ -22,10 +22,9 @@ def command(workdir: str, ids: tuple[int, ...]) -> None:
     if register.read(layout) is None:
         raise WorkdirError(f"{workdir}: was left by PyTaskFarmer 0.1.0; run its task list with --retry-failed instead.")
     with visit(layout, process.kill_leftovers) as books:
+        missing = set(ids).difference(records.ids(layout.failed))
+        if missing:
+            strangers = ", ".join(map(str, sorted(missing)))
+            raise UsageError(f"not among the failed tasks: {strangers}. Nothing was put back.")
         tasks = revision.retry(books, frozenset(ids) or None)
-    missing = set(ids) - {task.id for task in tasks}
-    if missing:
-        raise UsageError(
-            f"not among the failed tasks: {', '.join(map(str, sorted(missing)))}. The others were put back."
-        )
     print(f"pytaskfarmer: {words.count(len(tasks), 'task')} put back into {words.place(layout.toprocess)}")

@@ -70,6 +70,7 @@ def under_guard(farm: Callable[[GuardLink], int]) -> int:
     if farmer == 0:
         guards_end.close()
         os.setpgid(0, 0)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # we print from a background group, even under `stty tostop`
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != guard:

@@ -12,7 +12,7 @@ from pytaskfarmer.workdir.identity import Farmer, start_ticks
 
 FARMER_MARK = "PYTASKFARMER_FARMER"
 TASK_MARK = "PYTASKFARMER_TASK_ID"
-_RESET = (signal.SIGPIPE, signal.SIGXFSZ)
+_RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU)
 
 
 def start(command: Command, environment: Mapping[str, str], output: int) -> int:

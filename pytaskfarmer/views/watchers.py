@@ -1,5 +1,6 @@
 """Who watches a farmer for a person: a live line on a terminal, sparse plain lines elsewhere, or nobody."""
 
+import contextlib
 import os
 import time
 from contextlib import AbstractContextManager
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _FIRST_LINE, _LONGEST_SILENCE = 10.0, 600.0
 _LIVE_SPACING = 0.2
+_FAILURES_SHOWN = 5
 
 
 def choose(stream: TextIO, *, quiet: bool, verbose: bool) -> "Plain":
@@ -51,10 +53,8 @@ class Plain(AbstractContextManager["Plain"]):
         self._print(f"pytaskfarmer: {line}")
 
     def _print(self, line: str) -> None:
-        try:
+        with contextlib.suppress(OSError):  # a terminal that was closed must not take the tasks with it
             print(line, file=self._stream, flush=True)
-        except OSError:
-            pass  # a terminal that was closed must not take the tasks with it
 
     def begin(self, opened: Opened, rules: Rules, logs: str) -> None:
         """Print the line at the start."""
@@ -92,7 +92,7 @@ class Quiet(Plain):
 
 
 class Live(Plain):
-    """A line that changes in place, on a terminal."""
+    """A line that changes in place, on a terminal. One that was closed is no reason to stop."""
 
     def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
         from rich.console import Console
@@ -101,17 +101,18 @@ class Live(Plain):
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
+        self._next_drawing = 0.0
+        self._failures_left = _FAILURES_SHOWN
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._progress is not None:
-            self._progress.stop()
+            with contextlib.suppress(OSError):
+                self._progress.stop()
             self._progress = None
 
-    def _print(self, line: str) -> None:
-        try:
-            self._console.print(line, markup=False)
-        except OSError:
-            pass
+    def _print(self, line: str, style: str | None = None) -> None:
+        with contextlib.suppress(OSError):
+            self._console.print(line, style=style, markup=False)
 
     def begin(self, opened: Opened, rules: Rules, logs: str) -> None:
         """Print the line at the start, and the live line below it."""
@@ -122,31 +123,22 @@ class Live(Plain):
             columns = BarColumn(bar_width=24), TextColumn("{task.fields[words]}", markup=False)
             self._progress = Progress(*columns, console=self._console, auto_refresh=False, transient=True)
             self._bar = self._progress.add_task("", total=max(1, opened.books.register.tasks), words="")
-            self._progress.start()
+            with contextlib.suppress(OSError):
+                self._progress.start()
 
     def tick(self, tally: Tally) -> None:
         """Redraw, a few times a second."""
         now = time.monotonic()
-        if now >= self._next_drawing and self._progress is not None and self._bar is not None:
-            self._next_drawing = now + _LIVE_SPACING
-            line = words.progress_line(tally, now - self._begin)
-            try:
-                self._progress.update(self._bar, completed=tally.tasks - words.left(tally), words=line, refresh=True)
-            except OSError:
-                pass
-
-    _next_drawing = 0.0
+        if now < self._next_drawing or self._progress is None or self._bar is None:
+            return
+        self._next_drawing = now + _LIVE_SPACING
+        line = words.progress_line(tally, now - self._begin)
+        with contextlib.suppress(OSError):
+            self._progress.update(self._bar, completed=tally.tasks - words.left(tally), words=line, refresh=True)
 
     def ended(self, attempt: Attempt) -> None:
-        """Print failures as they come."""
+        """Print the first failures as they come, or every end if all are wanted."""
         failed = attempt.outcome not in {Outcome.SUCCESS, Outcome.STOPPED}
-        if self._verbose or (failed and self._shown_failures < _FAILURES_SHOWN):
-            self._shown_failures += failed
-            self._console.print(
-                f"pytaskfarmer: {words.end_line(attempt)}", style="red" if failed else None, markup=False
-            )
-
-    _shown_failures = 0
-
-
-_FAILURES_SHOWN = 5
+        self._failures_left -= failed
+        if self._verbose or (failed and self._failures_left >= 0):
+            self._print(f"pytaskfarmer: {words.end_line(attempt)}", style="red" if failed else None)

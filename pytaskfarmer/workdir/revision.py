@@ -7,7 +7,7 @@ back, then noted as returned: whatever dies in between, the next audit finds it 
 from array import array
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 
 from pytaskfarmer.errors import TasklistError
 from pytaskfarmer.task import Task, decode, printable
@@ -106,7 +106,7 @@ def _refusal(books: Books, source: Source, differences: _Differences, places: by
         if places[first] != _HELD
         else ""
     )
-    line = _line_number(source.path, differences.changed.get(first))
+    line = _line_number(source, first, differences.changed.get(first))
     was = f"task {first} was {printable(old, 60)!r}" if old else f"task {first} is running"
     now = (
         f"now {printable(decode(differences.changed[first]), 60)!r}" if first in differences.changed else "now missing"
@@ -119,13 +119,14 @@ def _refusal(books: Books, source: Source, differences: _Differences, places: by
     return TasklistError(source.path, line, f"not the list of {books.layout.root}: {was}, {now}. {remedy}")
 
 
-def _line_number(path: str, text: bytes | None) -> int | None:
-    """Return the number of the only line with this text, if there is exactly one."""
+def _line_number(source: Source, task_id: int, text: bytes | None) -> int | None:
+    """Return the number of the line in which the task stands, if the list holds tasks as they are."""
     if text is None:
         return None
-    with open(path, "rb") as lines:
-        numbers = [number for number, line in enumerate(lines, start=1) if line.strip() == text.strip()]
-    return numbers[0] if len(numbers) == 1 else None
+    same = sum(1 for i, other in source.stream() if i <= task_id and other.strip() == text.strip())
+    with open(source.path, "rb") as lines:
+        numbers = (number for number, line in enumerate(lines, start=1) if line.strip() == text.strip())
+        return next(islice(numbers, same - 1, None), None)
 
 
 def _apply(books: Books, differences: _Differences, places: bytearray) -> None:

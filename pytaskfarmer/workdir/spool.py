@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from pytaskfarmer.errors import TasklistError, WorkdirError
+from pytaskfarmer.workdir import register
 from pytaskfarmer.workdir.layout import TMP_SUFFIX, Layout, disk
 
 _BLOCK = 1 << 20
@@ -48,17 +49,25 @@ def kept(tasklist: str, layout: Layout, *, keep: bool) -> Iterator[str]:
             copy.flush()
             yield copy.name
             return
+        made = not os.path.isdir(layout.root)
+        before = set() if made else set(os.listdir(layout.root))
         try:
             path = _copy(stream, layout)
         except OSError as error:
-            raise WorkdirError(
-                f"{error.filename or layout.root}: cannot keep the task list: {error.strerror}."
-            ) from None
+            problem = f"cannot keep the task list: {error.strerror}."
+            raise WorkdirError(f"{error.filename or layout.root}: {problem}") from None
         try:
             yield path
+        except TasklistError as error:
+            if error.path != path:
+                raise
+            name = "standard input" if tasklist == "-" else tasklist
+            raise TasklistError(name, error.line, error.message) from None
         finally:
-            if not os.path.exists(layout.register):
+            known = register.read(layout)
+            if os.path.basename(path) not in before and (known is None or known.source != path):
                 disk.unlink(path)
+            if made:
                 with contextlib.suppress(OSError):
                     os.rmdir(layout.root)
 
