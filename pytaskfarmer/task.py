@@ -77,6 +77,8 @@ def decode(line: bytes) -> str:
 def printable(text: str, limit: int = 200) -> str:
     """Return `text` fit for a terminal or JSON: no control or lone surrogate characters, at most `limit` long."""
     short = text if len(text) <= limit else text[: limit - 1] + "…"
+    if short.isprintable():
+        return short
     clean = short.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(c if c.isprintable() or c == " " else "\N{REPLACEMENT CHARACTER}" for c in clean)
 

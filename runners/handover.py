@@ -50,7 +50,7 @@ class Handover:
     def holds(self) -> bool:
         """Return whether bash would still find the directories as it did when it was asked."""
         try:
-            here = os.path.samestat(os.stat(self.pwd), os.stat("."))
+            here = os.getcwd() == self.pwd or os.path.samestat(os.stat(self.pwd), os.stat("."))
         except OSError:
             return False
         return here and (self.oldpwd is None or os.path.isdir(self.oldpwd))

@@ -1,6 +1,7 @@
 """When to stop, how long tasks take, and how many to take at a time. Pure: time comes in as seconds."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
@@ -61,11 +62,12 @@ class Pace:
         """For how many seconds of work it pays to hold tasks: waiting for the lock then stays near 2 %."""
         return max(_SHORTEST_HORIZON, _WAITS_PER_HORIZON * self._wait)
 
-    def block(self, slots: int, free: int, queued: int, waiting: int, live_slots: int) -> int:
+    def block(self, slots: int, free: int, queued: int, waiting: Callable[[], int], live_slots: int) -> int:
         """Return how many tasks to take.
 
         The free slots; plus, when tasks are short, enough to keep the slots busy for the horizon; each slot never
-        more than its half share of the `waiting` tasks, so that nobody starves at the end.
+        more than its half share of the `waiting()` tasks (asked for only if it matters), so that nobody starves at the
+        end.
         """
         need = max(0, free - queued)
         if self._median is None or self._median >= self.horizon:
@@ -73,5 +75,5 @@ class Pace:
         enough = int(slots * self.horizon / max(self._median, 1e-4))
         if queued > enough // 2:
             return 0
-        fair = slots * waiting // (2 * max(live_slots, slots))
+        fair = slots * waiting() // (2 * max(live_slots, slots))
         return max(need, min(enough - queued, fair))

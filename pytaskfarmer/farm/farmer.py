@@ -10,7 +10,7 @@ import errno
 import heapq
 import os
 import random
-import selectors
+import select
 import signal
 import time
 from collections.abc import Mapping
@@ -58,9 +58,9 @@ class Farmer:
         self._rules = rules
         self._observer = observer
         self._environment = _common_environment(environ, books, rules.deadline)
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.epoll()
         self._logs = logs.start(log_mode, books.layout, books.own.farmer.name, self._has_no_strays)
-        self._slots = Slots(rules.slots, self._logs, self._selector)
+        self._slots = Slots(rules.slots, self._logs, self._poll)
         self._pace = Pace()
         self._visits = Visits(books, rules.slots, self._pace, observer, wait=rules.wait)
         self._before = opened.census
@@ -71,7 +71,6 @@ class Farmer:
         self._failures: list[Attempt] = []
         self._stopping: str | None = None
         self._hurried = self._draining = self._nothing_fits = False
-        self._not_fitting = 0
         self._last_beat = time.monotonic()
         self._last_look = 0.0
 
@@ -82,7 +81,7 @@ class Farmer:
         directory is gone.
         """
         begin = time.monotonic()
-        self._selector.register(signals, selectors.EVENT_READ, -1)
+        self._poll.register(signals, select.EPOLLIN)
         ready: list[int] = []
         try:
             while True:
@@ -90,16 +89,18 @@ class Farmer:
                 self._obey(signals, now)
                 self._take_in(ready, now)
                 self._hand_out(now)
+                if self._stopping and not self._slots.running:
+                    process.end_strays(())  # before their tasks go back, for others to start
                 if self._visits.visit(now, self._need()):
                     break
                 self._keep_house(now)
-                ready = [key.data for key, _ in self._selector.select(self._pause()) if key.data >= 0]
+                ready = [descriptor for descriptor, _ in self._poll.poll(self._pause())]
         except FarmError:
             self._slots.kill_all()
             raise
         finally:
-            self._selector.close()
-            process.kill_strays(())
+            self._poll.close()
+            process.end_strays(())
             self._logs.close()
         return self._summary(time.monotonic() - begin)
 
@@ -232,7 +233,6 @@ class Farmer:
             return None
         if self._tally.started and not self._rules.deadline.fits(now, self._pace.typical):
             self._nothing_fits = True
-            self._not_fitting = max(self._not_fitting, len(queue) + len(self._retries))
             self._retries.clear()
             return None
         if retry:
@@ -306,10 +306,10 @@ class Farmer:
             else:
                 left = self._books.waiting()
                 finished = min(self._books.recorded(), tally.tasks - failed - left)
+        stopped_by = self._stopping or ("USR2" if self._draining else None)
         return Summary(
             tally, seconds, self._slots.busy_seconds, tuple(self._failures), finished, failed, left, exact,
-            self._visits.company, self._not_fitting, self._stopping or ("USR2" if self._draining else None),
-            claims_left=self._own.count > 0,
+            self._visits.company, left if self._nothing_fits else 0, stopped_by, claims_left=self._own.count > 0,
         )  # fmt: skip
 
 

@@ -32,8 +32,7 @@ def _start(command: Command, environment: Mapping[str, str], output: int) -> int
     argv = [encode(word) for word in command.argv]
     program = encode(command.program or _look_up(command.argv[0], environment))
     if command.environment:
-        merged = {**environment, **command.environment}
-        environment = {name: value for name, value in merged.items() if value is not None}
+        environment = _changed(environment, command.environment)
     if command.cwd is None:
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -49,6 +48,16 @@ def _start(command: Command, environment: Mapping[str, str], output: int) -> int
     )  # fmt: skip
     child.returncode = 0  # the loop waits for this pid itself; the object must neither wait nor warn
     return child.pid
+
+
+def _changed(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    changed = dict(environment)
+    for name, value in changes.items():
+        if value is None:
+            changed.pop(name, None)
+        else:
+            changed[name] = value
+    return changed
 
 
 def _look_up(name: str, environment: Mapping[str, str]) -> str:
@@ -140,27 +149,37 @@ def no_strays(leaders: Iterable[int]) -> bool:
         return False
 
 
-def kill_strays(leaders: Iterable[int], task_id: int | None = None) -> int:
+def end_strays(leaders: Iterable[int], task_id: int | None = None, patience: float = 5.0) -> None:
     """Kill the processes that left their task's group: our children that lead no slot, and all below them.
 
-    With a `task_id`, only those that still carry the mark of that task. Return how many were killed.
+    With a `task_id`, only those that still carry the mark of that task. Returns when a look finds none, since one that
+    forks may slip through a single pass, or after `patience` seconds.
     """
+    leaders = frozenset(leaders)
+    give_up = time.monotonic() + patience
+    while (strays := _strays(leaders, task_id)) and time.monotonic() < give_up:
+        for pid in strays:
+            signal_process(pid, signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def _strays(leaders: frozenset[int], task_id: int | None) -> list[int]:
+    suspects = set(children_of(os.getpid())) - leaders
+    if not suspects:
+        return []
     import psutil
 
-    known = frozenset(leaders)
-    mark = None if task_id is None else str(task_id)
-    strays: list[psutil.Process] = []
-    for pid in children_of(os.getpid()):
-        if pid not in known:
-            try:
-                stray = psutil.Process(pid)
-                if mark is None or stray.environ().get(TASK_MARK) == mark:
-                    strays += [*stray.children(recursive=True), stray]
-            except psutil.Error:
+    strays: list[int] = []
+    for pid in suspects:
+        try:
+            suspect = psutil.Process(pid)
+            if suspect.status() == psutil.STATUS_ZOMBIE:
                 continue
-    for stray in strays:
-        signal_process(stray.pid, signal.SIGKILL)
-    return len(strays)
+            if task_id is None or suspect.environ().get(TASK_MARK) == str(task_id):
+                strays += [pid, *(child.pid for child in suspect.children(recursive=True))]
+        except psutil.Error:
+            continue
+    return strays
 
 
 def kill_leftovers(farmer: Farmer, patience: float = 5.0) -> None:

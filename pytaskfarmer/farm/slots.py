@@ -9,11 +9,12 @@ that outlive their leader have the rest of the grace as well. Without a ladder t
 """
 
 import os
-import selectors
+import select
 import signal
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytaskfarmer.farm import process
 from pytaskfarmer.plugins.contracts import Command
@@ -46,8 +47,7 @@ class Running:
     killed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
+class Reserved(NamedTuple):
     """A slot that is taken for a task, and the descriptor of its log."""
 
     slot: int
@@ -55,9 +55,9 @@ class Reserved:
 
 
 class Slots:
-    """N slots, and the selector in which the ends of their processes show."""
+    """N slots, and the epoll object in which the ends of their processes show."""
 
-    def __init__(self, count: int, logs: Logs, selector: selectors.BaseSelector) -> None:
+    def __init__(self, count: int, logs: Logs, poll: select.epoll) -> None:
         self._free = list(range(count - 1, -1, -1))
         self._running: dict[int, Running] = {}
         self._sentenced: set[int] = set()
@@ -65,7 +65,8 @@ class Slots:
         self._limited: set[Running] = set()
         self._unfiled: list[Attempt] = []
         self._logs = logs
-        self._selector = selector
+        self._poll = poll
+        self._watched: dict[int, int] = {}
         self._pidfds = process.pidfds_work()
         self.count = count
         self.busy_seconds = 0.0
@@ -105,7 +106,8 @@ class Slots:
         watch = -1
         if self._pidfds:
             watch = os.pidfd_open(pid)
-            self._selector.register(watch, selectors.EVENT_READ, place.slot)
+            self._poll.register(watch, select.EPOLLIN)
+            self._watched[watch] = place.slot
         self._running[place.slot] = Running(task, attempt, place.slot, pid, watch, began, since)
 
     def limit(self, slot: int, seconds: float) -> None:
@@ -140,12 +142,15 @@ class Slots:
     def ended(self, signalled: Iterable[int]) -> Iterator[tuple[Attempt, bool]]:
         """Yield what has ended, and whether the ladder had begun for it, and free its slot.
 
-        `signalled` are the slots that the selector named; without pidfds all are looked at.
+        `signalled` are the descriptors that are readable; without pidfds all processes are looked at.
         """
-        candidates = signalled if self._pidfds else [s for s, r in self._running.items() if r.leader is None]
+        if self._pidfds:
+            candidates = [self._watched[descriptor] for descriptor in signalled if descriptor in self._watched]
+        else:
+            candidates = list(self._running)
         for slot in candidates:
             run = self._running[slot]
-            if run.leader is None and (self._pidfds or process.has_ended(run.pid)):
+            if run.leader is None and process.has_ended(run.pid):
                 self._reap_leader(run)
                 self._lingering.add(slot)
         for slot in list(self._lingering):
@@ -156,7 +161,9 @@ class Slots:
                 self._limited.discard(run)
                 del self._running[slot]
                 assert run.leader is not None
-                if run.killed and run.sentence is None:
+                if run.sentence is not None and not process.no_strays(self.leaders):
+                    process.end_strays(self.leaders, run.task.id)
+                elif run.killed:
                     self._logs.note(
                         run.task.id, slot, f"pytaskfarmer: killed {run.killed} processes that the task left behind"
                     )
@@ -165,7 +172,9 @@ class Slots:
 
     def _reap_leader(self, run: Running) -> None:
         if run.watch >= 0:
-            self._selector.unregister(run.watch)
+            # Closing alone would not do: a child that is just being started may have a copy of it until it executes.
+            self._poll.unregister(run.watch)
+            del self._watched[run.watch]
             os.close(run.watch)
         if run.sentence is None:
             process.signal_group(run.pid, signal.SIGKILL)
@@ -205,7 +214,6 @@ class Slots:
             if run.leader is None and run.patience_ends is not None and now >= run.patience_ends:
                 run.patience_ends = now + _KILL_AGAIN
                 process.signal_group(run.pid, signal.SIGKILL)
-                process.kill_strays(self.leaders, run.task.id)
 
     def _sentence(self, run: Running, outcome: Outcome, number: int, grace: float) -> None:
         if run.sentence is not None or run.leader is not None or process.has_ended(run.pid):

@@ -106,8 +106,7 @@ class Visits:
         return need.at_rest and (closing or (self._exhausted_at is not None and not self.queue))
 
     def _block(self, need: Need) -> int:
-        waiting = self._books.waiting() if self._pace.typical is not None else 0
-        return self._pace.block(self._slots, need.free, len(self.queue), waiting, self._live_slots)
+        return self._pace.block(self._slots, need.free, len(self.queue), self._books.waiting, self._live_slots)
 
     # -- the visit
 

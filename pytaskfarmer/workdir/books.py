@@ -61,10 +61,18 @@ class Books:
         self.roster = Roster(layout, locks, own.farmer.name, life)
         self.register = Register(own.farmer.run, locks.kind, "", "")
         self.sections = 0
+        self.unsettled = False
         self._main = main
         self.source = source
         self._mean_line = 64
         self._lane_told = False
+
+    @contextmanager
+    def unsettling(self) -> Iterator[None]:
+        """Mark a change of several steps: if it fails on the way, our claims must stay, to cause an audit."""
+        self.unsettled = True
+        yield
+        self.unsettled = False
 
     # -- the lock
 
@@ -212,7 +220,12 @@ class Books:
             self.own.flush()
 
     def retire(self) -> None:
-        """Remove this farmer's claims, which must be empty: the very last step; in a section."""
+        """Remove this farmer's claims, which must be empty: the very last step; in a section.
+
+        They stay if a change of this farmer's failed half-way, and will be found dead.
+        """
+        if self.unsettled:
+            return
         self.own.close()
         disk.unlink(self.layout.claim(self.own.farmer.name))
         disk.unlink(self.layout.claim_lock(self.own.farmer.name))

@@ -31,7 +31,7 @@ from pytaskfarmer.workdir.layout import TMP_SUFFIX, disk
 _COMPACT_ABOVE = 1 << 17
 
 
-class Standing(enum.Enum):
+class Standing(enum.StrEnum):
     """Where a farmer's own task stands; `GONE` is in the books again."""
 
     HELD = "held"

@@ -21,7 +21,7 @@ class Layout:
     root: str
 
     def _at(self, *names: str) -> str:
-        return os.path.join(self.root, *names)
+        return "/".join((self.root, *names))
 
     @property
     def register(self) -> str:

@@ -266,7 +266,6 @@ class Opening:
             census = recovery.restore(books, attendance)
         else:
             recovery.restore(books, attendance, absent_too=False)
-            attendance = Attendance(attendance.living, (), attendance.undecided)
             revision.take_over(books, self._source, news, attendance, update=self._wish.update, say=say)
             census = recovery.restore(books, attendance)
         if self._wish.retry_failed and attendance.others:

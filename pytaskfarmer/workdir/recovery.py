@@ -27,7 +27,8 @@ from pytaskfarmer.workdir.source import fingerprint
 def restore(books: Books, attendance: Attendance, *, absent_too: bool = True) -> Census:
     """Restore the invariants, and return where every task now is.
 
-    Without `absent_too`, tasks that no file knows stay missing: for a list that must be compared first.
+    Without `absent_too`, tasks that no file knows stay missing, and then the dead stay too, for the next full audit:
+    for a list that must be compared first, and for commands that have none.
     """
     layout = books.layout
     dead = [claims.read(layout.claim(name)) for name in attendance.dead]
@@ -36,15 +37,17 @@ def restore(books: Books, attendance: Attendance, *, absent_too: bool = True) ->
     back = dict(verdict.back)
     if verdict.absent and absent_too:
         back.update(_texts_of(books, verdict.absent))
-    if census.doubles:
-        _drop_doubles(layout, census)
-    with books.recording(verdict.record):
-        _plot_for(books, dead, verdict.record)
-    _put_back(layout, census, back)
-    if verdict.interrupted:
-        lines = [records.line_of(task_id, name.encode()) for task_id, name in verdict.interrupted]
-        records.append(layout.interrupted, lines)
-    _bury(books, attendance.dead, dead)
+    with books.unsettling():
+        if census.doubles:
+            _drop_doubles(layout, census)
+        with books.recording(verdict.record):
+            _plot_for(books, dead, verdict.record)
+        _put_back(layout, census, back)
+        if verdict.interrupted:
+            lines = [records.line_of(task_id, name.encode()) for task_id, name in verdict.interrupted]
+            records.append(layout.interrupted, lines)
+        if absent_too or not verdict.absent:
+            _bury(books, attendance.dead, dead)
     succeeded = sum(end.outcome is Outcome.SUCCESS for end in verdict.record)
     census.finished += succeeded
     census.failed += len(verdict.record) - succeeded

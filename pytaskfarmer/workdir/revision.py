@@ -4,6 +4,7 @@ A task that changes its place is first noted in this farmer's own claims, then r
 back, then noted as returned: whatever dies in between, the next audit finds it either here or there, never in both.
 """
 
+import os
 from array import array
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -40,23 +41,28 @@ def take_over(
     those of failed tasks will run again. Raises `TasklistError`, with nothing changed, for every other edit.
     """
     known = books.register
-    kept = known.tasks
-    prefix = news.digest if news.tasks == kept else news.prefix_digest
-    if news.tasks < kept or prefix != known.digest:
+    prefix = news.digest if news.tasks == known.tasks else news.prefix_digest
+    differences, places = _Differences(), bytearray()
+    if news.tasks < known.tasks or prefix != known.digest:
         differences, places = _compare(books, source, news, attendance)
-        if differences.changed or differences.missing:
-            if not update or differences.fixed is not None:
-                raise _refusal(books, source, differences, places, update)
-            _apply(books, differences, places)
-            say(f"took over {len(differences.changed)} changed and dropped {len(differences.missing)} missing lines")
-    books.register = register.update(
-        books.layout, known, source=source.path, size=news.size, mtime_ns=news.mtime_ns, tasks=news.tasks,
-        digest=news.digest, generation=known.generation + 1,
-    )  # fmt: skip
-    books.give_back(books.own.held)
-    if news.tasks > kept:
-        _append_new(books, source, kept)
-        say(f"added {news.tasks - kept} tasks that were appended to the list")
+    if (differences.changed or differences.missing) and (not update or differences.fixed is not None):
+        raise _refusal(books, source, differences, places, update)
+    with books.unsettling():
+        _apply(books, differences, places)
+        books.register = register.update(
+            books.layout, known, source=source.path, size=news.size, mtime_ns=news.mtime_ns, tasks=news.tasks,
+            digest=news.digest, generation=known.generation + 1,
+        )  # fmt: skip
+        books.give_back(books.own.held)
+        if news.tasks > known.tasks:
+            _append_new(books, source, known.tasks)
+    for number, what in (
+        (len(differences.changed), "changed"),
+        (len(differences.missing), "removed"),
+        (news.tasks - known.tasks, "appended"),
+    ):
+        if number > 0:
+            say(f"the list has changed; lines {what}: {number:,}")
 
 
 def _append_new(books: Books, source: Source, first: int) -> None:
@@ -132,6 +138,8 @@ def _line_number(source: Source, task_id: int, text: bytes | None) -> int | None
 def _apply(books: Books, differences: _Differences, places: bytearray) -> None:
     """Note the changed lines as held and remove the old ones; the caller gives them back after the register."""
     gone = differences.changed.keys() | set(differences.missing)
+    if not gone:
+        return
     books.own.hold(list(differences.changed.items()))
     if any(places[i] == _FAILED for i in gone):
         _forget(books, books.layout.failed, gone)
@@ -142,6 +150,8 @@ def _apply(books: Books, differences: _Differences, places: bytearray) -> None:
 
 def _forget(books: Books, path: str, ids: Collection[int]) -> None:
     """Rewrite a file of records without some ids."""
+    if not os.path.exists(path):
+        return
     kept = (records.line_of(i, text) for i, text in records.scan(path) if i not in ids)
     disk.replace(path, records.blocks(kept))
 
@@ -151,9 +161,10 @@ def retry(books: Books, ids: Collection[int] | None) -> list[Task]:
     again = [(i, text) for i, text in records.scan(books.layout.failed) if ids is None or i in ids]
     if not again:
         return []
-    tasks = books.own.hold(again)
     chosen = {i for i, _ in again}
-    _forget(books, books.layout.failed, chosen)
-    _forget(books, books.layout.interrupted, chosen)
-    books.give_back(tasks)
+    with books.unsettling():
+        tasks = books.own.hold(again)
+        _forget(books, books.layout.failed, chosen)
+        _forget(books, books.layout.interrupted, chosen)
+        books.give_back(tasks)
     return tasks
