@@ -176,7 +176,7 @@ def command(
             except OpeningStopped as stop:
                 observer.say(str(stop))
                 return 3
-            observer.summarise(summary, layout, tasklist)
+            observer.summarise(summary, layout)
             return summary.exit_status
 
         return under_guard(farm)

@@ -61,7 +61,5 @@ def _farmer(farmer: state.FarmerState) -> str:
 
 
 def _failed(task: state.FailedTask) -> str:
-    end = task.outcome or "no record"
-    if task.status is not None:
-        end += f" {task.status}"
-    return f"{task.id}  {end.replace('_', ' ')}  {task.task[:60]}"
+    end = words.ending_of(task.outcome, task.status) if task.outcome else "no record"
+    return f"{task.id}  {end}  {task.task[:60]}"

@@ -6,6 +6,7 @@ the books if a visit is due. A task's start is noted before its process exists a
 whatever kills the farmer, its claims file tells what ran and what had ended.
 """
 
+import contextlib
 import errno
 import heapq
 import os
@@ -21,7 +22,7 @@ from pytaskfarmer.farm import process
 from pytaskfarmer.farm.deadline import Deadline, Pace
 from pytaskfarmer.farm.rules import Rules
 from pytaskfarmer.farm.signals import Signals
-from pytaskfarmer.farm.slots import Reserved, Slots
+from pytaskfarmer.farm.slots import Place, Slots
 from pytaskfarmer.farm.visits import Need, Visits
 from pytaskfarmer.farm.watching import Observer, Summary, Tally
 from pytaskfarmer.plugins.contracts import Command, Runner, TaskContext
@@ -198,33 +199,19 @@ class Farmer:
 
     def _hand_out(self, now: float) -> None:
         """Choose tasks for the free slots, note ends and starts with one write, then start them."""
-        chosen: list[tuple[Task, int, Reserved]] = []
+        chosen: list[Place] = []
         while self._slots.free:
             following = self._next_task(now)
             if following is None:
                 break
-            task, attempt = following
-            try:
-                place = self._slots.reserve(task)
-            except OSError as error:
-                self._visits.trouble(error)
-                self._put_off(task, attempt)
-                break
-            self._own.start(task, attempt, place.slot)
-            chosen.append((task, attempt, place))
+            chosen.append(Place(*following, self._slots.take()))
+            self._own.start(*chosen[-1])
         try:
             self._own.flush()
         except OSError as error:
             self._visits.trouble(error)
-        for task, attempt, place in chosen:
-            self._start(task, attempt, place)
-
-    def _put_off(self, task: Task, attempt: int) -> None:
-        """Let a task wait a little, for a reason that is not its own."""
-        if attempt == 1:
-            self._visits.queue.appendleft(task)
-        elif not self._closing:
-            heapq.heappush(self._retries, (time.monotonic() + _PUT_OFF_SECONDS, task.id, task, attempt))
+        for place in chosen:
+            self._start(place)
 
     def _next_task(self, now: float) -> tuple[Task, int] | None:
         queue = self._visits.queue
@@ -240,30 +227,47 @@ class Farmer:
             return task, attempt
         return queue.popleft(), 1
 
-    def _start(self, task: Task, attempt: int, place: Reserved) -> None:
-        number = str(task.id)
-        environment = {
+    def _start(self, place: Place) -> None:
+        try:
+            # Opened last: every process that is being started has a copy of it until it executes.
+            output = self._logs.open(place.task.id, place.slot)
+        except OSError as error:
+            self._put_off(place, error)
+            return
+        environment = self._environment_of(place)
+        context = TaskContext(place.slot, place.attempt, self._books.layout.root, environment)
+        try:
+            self._slots.start(place, self._command(place.task, context), environment, output)
+        except (OSError, FarmError) as error:
+            if isinstance(error, OSError) and error.errno in _NODE_IS_FULL:
+                self._put_off(place, error)
+            else:
+                self._settle(self._slots.fail(place, error))
+            return
+        self._tally.started += 1
+        if self._rules.task_timeout is not None:
+            self._slots.limit(place.slot, self._rules.task_timeout)
+
+    def _put_off(self, place: Place, error: OSError) -> None:
+        """Let a task wait a little, for a reason that is not its own."""
+        self._slots.release(place.slot)
+        self._own.unstart(place.task)
+        if place.attempt == 1:
+            self._visits.queue.appendleft(place.task)
+        elif not self._closing:
+            due = time.monotonic() + _PUT_OFF_SECONDS
+            heapq.heappush(self._retries, (due, place.task.id, place.task, place.attempt))
+        self._visits.trouble(error)
+
+    def _environment_of(self, place: Place) -> dict[str, str]:
+        number = str(place.task.id)
+        return {
             **self._environment,
             "PROC_NUMBER": number,
             process.TASK_MARK: number,
             "PYTASKFARMER_SLOT": str(place.slot),
-            "PYTASKFARMER_ATTEMPT": str(attempt),
+            "PYTASKFARMER_ATTEMPT": str(place.attempt),
         }
-        try:
-            command = self._command(task, TaskContext(place.slot, attempt, self._books.layout.root, environment))
-            self._slots.start(task, attempt, place, command, environment)
-        except (OSError, FarmError) as error:
-            if isinstance(error, OSError) and error.errno in _NODE_IS_FULL:
-                self._slots.release(place)
-                self._own.unstart(task)
-                self._put_off(task, attempt)
-                self._visits.trouble(error)
-            else:
-                self._settle(self._slots.fail(task, attempt, place, error))
-        else:
-            self._tally.started += 1
-            if self._rules.task_timeout is not None:
-                self._slots.limit(place.slot, self._rules.task_timeout)
 
     def _command(self, task: Task, context: TaskContext) -> Command:
         try:
@@ -278,7 +282,8 @@ class Farmer:
     def _keep_house(self, now: float) -> None:
         if now - self._last_beat > HEARTBEAT:
             self._last_beat = now
-            self._books.life.beat()
+            with contextlib.suppress(OSError):  # the next section's fence knows what it means
+                self._books.life.beat()
         self._visits.sync(now)
         if now - self._last_look >= 0.1:
             self._last_look = now

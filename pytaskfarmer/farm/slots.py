@@ -25,6 +25,14 @@ _POLL_GROUP = 0.01
 _KILL_AGAIN = 1.0
 
 
+class Place(NamedTuple):
+    """Which attempt runs in which slot."""
+
+    task: Task
+    attempt: int
+    slot: int
+
+
 @dataclass(slots=True, eq=False)
 class Running:
     """One attempt in a slot. `began` is epoch seconds; all other times are the monotonic clock's.
@@ -33,9 +41,7 @@ class Running:
     end was, once it has ended.
     """
 
-    task: Task
-    attempt: int
-    slot: int
+    place: Place
     pid: int
     watch: int
     began: float
@@ -45,13 +51,6 @@ class Running:
     patience_ends: float | None = None
     leader: Attempt | None = None
     killed: int = 0
-
-
-class Reserved(NamedTuple):
-    """A slot that is taken for a task, and the descriptor of its log."""
-
-    slot: int
-    output: int
 
 
 class Slots:
@@ -91,24 +90,35 @@ class Slots:
         """The pids that lead a running task."""
         return [run.pid for run in self._running.values() if run.leader is None]
 
-    def reserve(self, task: Task) -> Reserved:
-        """Take a free slot and open the task's log. Raises OSError, with the slot still free."""
-        slot = self._free[-1]
-        output = self._logs.open(task.id, slot)
-        self._free.pop()
-        return Reserved(slot, output)
+    def take(self) -> int:
+        """Reserve a free slot and return its number."""
+        return self._free.pop()
 
-    def start(self, task: Task, attempt: int, place: Reserved, command: Command, environment: dict[str, str]) -> None:
-        """Start an attempt in a reserved slot. Raises OSError, and leaves the slot reserved, if it cannot start."""
+    def release(self, slot: int) -> None:
+        """Free a slot in which nothing was started after all."""
+        self._free.append(slot)
+
+    def start(self, place: Place, command: Command, environment: dict[str, str], output: int) -> None:
+        """Start an attempt in a reserved slot; close `output`, its log, in any case.
+
+        Raises OSError if it cannot start; nothing runs then, and the slot stays reserved.
+        """
         began, since = time.time(), time.monotonic()
-        pid = process.start(command, environment, place.output)
-        os.close(place.output)
+        try:
+            pid = process.start(command, environment, output)
+        finally:
+            os.close(output)
         watch = -1
         if self._pidfds:
-            watch = os.pidfd_open(pid)
+            try:
+                watch = os.pidfd_open(pid)
+            except OSError:
+                process.signal_group(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                raise
             self._poll.register(watch, select.EPOLLIN)
             self._watched[watch] = place.slot
-        self._running[place.slot] = Running(task, attempt, place.slot, pid, watch, began, since)
+        self._running[place.slot] = Running(place, pid, watch, began, since)
 
     def limit(self, slot: int, seconds: float) -> None:
         """Let the ladder come to this attempt after so many seconds from its start."""
@@ -116,19 +126,13 @@ class Slots:
         run.time_limit = run.since + seconds
         self._limited.add(run)
 
-    def fail(self, task: Task, attempt: int, place: Reserved, error: Exception) -> Attempt:
-        """Free a slot whose attempt could not start, and return that attempt's end: 126 not permitted, else 127."""
-        os.close(place.output)
-        self._logs.note(task.id, place.slot, f"pytaskfarmer: cannot start the task: {error}")
+    def fail(self, place: Place, error: Exception) -> Attempt:
+        """Free the slot of an attempt that could not start, and return its end: 126 not permitted, else 127."""
+        self._logs.note(place.task.id, place.slot, f"pytaskfarmer: cannot start the task: {error}")
         status = 126 if isinstance(error, PermissionError) else 127
-        failed = Attempt(task, attempt, place.slot, Outcome.FAILED_TO_START, status, time.time(), 0.0)
+        failed = Attempt(place.task, place.attempt, place.slot, Outcome.FAILED_TO_START, status, time.time(), 0.0)
         self._file(failed)
         return failed
-
-    def release(self, place: Reserved) -> None:
-        """Free a slot in which nothing was started after all."""
-        os.close(place.output)
-        self._free.append(place.slot)
 
     def _file(self, attempt: Attempt) -> None:
         """Keep the output and free the slot; where the disk is full, the slot waits until it is kept."""
@@ -162,10 +166,12 @@ class Slots:
                 del self._running[slot]
                 assert run.leader is not None
                 if run.sentence is not None and not process.no_strays(self.leaders):
-                    process.end_strays(self.leaders, run.task.id)
+                    process.end_strays(self.leaders, run.place.task.id)
                 elif run.killed:
                     self._logs.note(
-                        run.task.id, slot, f"pytaskfarmer: killed {run.killed} processes that the task left behind"
+                        run.place.task.id,
+                        slot,
+                        f"pytaskfarmer: killed {run.killed} processes that the task left behind",
                     )
                 self._file(run.leader)
                 yield run.leader, run.sentence is not None
@@ -183,7 +189,7 @@ class Slots:
         duration = time.monotonic() - run.since
         self.busy_seconds += duration
         run.leader = Attempt(
-            run.task, run.attempt, run.slot, run.sentence or _outcome(code), code, run.began, duration,
+            *run.place, run.sentence or _outcome(code), code, run.began, duration,
             usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, run.pid,
         )  # fmt: skip
 
@@ -220,7 +226,7 @@ class Slots:
             return
         run.sentence = outcome
         run.patience_ends = time.monotonic() + grace
-        self._sentenced.add(run.slot)
+        self._sentenced.add(run.place.slot)
         process.signal_group(run.pid, number)
         process.signal_group(run.pid, signal.SIGCONT)
 

@@ -176,9 +176,10 @@ class Visits:
 
     def trouble(self, error: Exception) -> None:
         """Take note that the work directory could not be written, or a process not be started: wait a little."""
-        if str(error) not in self._told_troubles:
-            self._told_troubles.add(str(error))
-            self._observer.say(f"no more tasks are taken until this is over: {error}")
+        words = (isinstance(error, OSError) and error.strerror) or str(error)
+        if words not in self._told_troubles:
+            self._told_troubles.add(words)
+            self._observer.say(f"no more tasks are taken until this is over: {words}")
         self._in_trouble = True
         self._next = time.monotonic() + _TRY_AGAIN
 

@@ -43,12 +43,12 @@ class FarmerState:
 
 @dataclass(frozen=True, slots=True)
 class FailedTask:
-    """A task that has failed; `status` is the exit status or minus the signal, None where the timeline does not say."""
+    """A task that has failed; `status` is the exit status or the signal's name, None where no event tells it."""
 
     id: int
     task: str
     outcome: str | None
-    status: int | None
+    status: int | str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def read(layout: Layout) -> State:
 def failures(layout: Layout) -> Iterator[FailedTask]:
     """Yield the tasks that have failed, with what the timeline says of their last attempt."""
     failed = dict(records.scan(layout.failed))
-    ends: dict[int, tuple[str, int | None]] = {}
+    ends: dict[int, tuple[str, int | str | None]] = {}
     if failed:
         for event in timeline.read(layout.timeline):
             args = event.get("args", {})

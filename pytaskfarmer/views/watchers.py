@@ -76,9 +76,9 @@ class Plain(AbstractContextManager["Plain"]):
         if self._verbose:
             self.say(words.end_line(attempt))
 
-    def summarise(self, summary: Summary, layout: Layout, tasklist: str) -> None:
+    def summarise(self, summary: Summary, layout: Layout) -> None:
         """Print how it ended."""
-        first, *others = words.summary_lines(summary, layout, tasklist, self._logs, self._slots)
+        first, *others = words.summary_lines(summary, layout, self._logs, self._slots)
         self.say(first)
         for line in others:
             self._print(line)
@@ -98,7 +98,7 @@ class Live(Plain):
         from rich.console import Console
 
         super().__init__(stream, verbose=verbose)
-        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+        self._console = Console(file=stream, highlight=False, soft_wrap=True, emoji=False)
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
         self._next_drawing = 0.0
@@ -111,8 +111,10 @@ class Live(Plain):
             self._progress = None
 
     def _print(self, line: str, style: str | None = None) -> None:
+        from rich.text import Text
+
         with contextlib.suppress(OSError):
-            self._console.print(line, style=style, markup=False)
+            self._console.print(Text(line, style=style or ""))
 
     def begin(self, opened: Opened, rules: Rules, logs: str) -> None:
         """Print the line at the start, and the live line below it."""

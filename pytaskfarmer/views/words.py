@@ -28,14 +28,19 @@ def count(number: int, noun: str) -> str:
 
 def ending(attempt: Attempt) -> str:
     """Return in few words how an attempt ended."""
-    if attempt.outcome is Outcome.SUCCESS:
+    status = attempt.status if attempt.status >= 0 else signal_name(-attempt.status)
+    return ending_of(attempt.outcome.value, status)
+
+
+def ending_of(outcome: str, status: int | str | None) -> str:
+    """Return in few words what an outcome and an exit status or signal's name mean."""
+    if outcome == Outcome.SUCCESS.value:
         return "ok"
-    if attempt.outcome is Outcome.NONZERO_EXIT:
-        return f"exit {attempt.status}"
-    if attempt.outcome is Outcome.KILLED_BY_SIGNAL:
-        return signal_name(-attempt.status)
-    why: str = attempt.outcome.value
-    return why.replace("_", " ")
+    if outcome == Outcome.NONZERO_EXIT.value:
+        return f"exit {status}"
+    if outcome == Outcome.KILLED_BY_SIGNAL.value:
+        return str(status)
+    return outcome.replace("_", " ")
 
 
 def signal_name(number: int) -> str:
@@ -66,7 +71,7 @@ def progress_line(tally: Tally, seconds: float) -> str:
     rate = ended / seconds if seconds > 0 else 0.0
     if rate > 0:
         parts.append(f"{rate:.3g}/s")
-        if not tally.company:
+        if not tally.company and left(tally):
             parts.append(f"about {format_duration(left(tally) / rate)} to go")
     return ", ".join(parts)
 
@@ -85,7 +90,7 @@ def end_line(attempt: Attempt) -> str:
     return f"task {attempt.task.id}{again}: {ending(attempt)} after {format_duration(attempt.duration)}: {text}"
 
 
-def summary_lines(summary: Summary, layout: Layout, tasklist: str, logs: str, slots: int) -> Iterator[str]:
+def summary_lines(summary: Summary, layout: Layout, logs: str, slots: int) -> Iterator[str]:
     """Yield the summary: counts, time, failures, what was held back, and what to do next."""
     about = "" if summary.exact else "about "
     counts = [
@@ -107,10 +112,12 @@ def summary_lines(summary: Summary, layout: Layout, tasklist: str, logs: str, sl
     if summary.not_fitting:
         yield f"{count(summary.not_fitting, 'task')} held back: a typical one would not have ended before the deadline"
     if summary.stopped_by:
-        yield f"stopped by {summary.stopped_by}; {count(summary.tally.stopped, 'running task')} went back to the list"
+        yield f"stopped by {summary.stopped_by}"
+        if summary.tally.stopped:
+            yield f"{count(summary.tally.stopped, 'running task')} went back to the list"
     if summary.claims_left:
         yield "the work directory cannot be written: nothing is lost, and the next run records what this one held"
-    yield from _next_step(summary, layout, tasklist)
+    yield from _next_step(summary, layout)
 
 
 def _log(attempt: Attempt, layout: Layout, logs: str) -> str:
@@ -119,7 +126,7 @@ def _log(attempt: Attempt, layout: Layout, logs: str) -> str:
     return ""
 
 
-def _next_step(summary: Summary, layout: Layout, tasklist: str) -> Iterator[str]:
+def _next_step(summary: Summary, layout: Layout) -> Iterator[str]:
     directory = shlex.quote(place(layout.root))
     if summary.failures:
         yield f"see: pytaskfarmer logs {directory} {summary.failures[0].task.id}"
@@ -128,5 +135,4 @@ def _next_step(summary: Summary, layout: Layout, tasklist: str) -> Iterator[str]
     elif summary.left:
         yield f"the rest is held by {count(summary.others, 'other farmer')}"
     elif summary.list_failed:
-        own = directory == shlex.quote(place(tasklist) + "_workdir")
-        yield f"next: pytaskfarmer.py {shlex.quote(tasklist)}{'' if own else f' -w {directory}'} --retry-failed"
+        yield "next: run the same command with --retry-failed"

@@ -127,7 +127,11 @@ class Books:
             taken = [(i, text) for i, text in taken if i < self.register.tasks and i not in self.own.ids]
             self._still_ours()
             tasks = self.own.hold(taken)
-            stack.cut(left)
+            try:
+                stack.cut(left)
+            except OSError:
+                self.own.returned([task.id for task in tasks])
+                raise
         finally:
             stack.close()
         return tasks
@@ -224,7 +228,7 @@ class Books:
 
         They stay if a change of this farmer's failed half-way, and will be found dead.
         """
-        if self.unsettled:
+        if self.unsettled or self.own.count:
             return
         self.own.close()
         disk.unlink(self.layout.claim(self.own.farmer.name))

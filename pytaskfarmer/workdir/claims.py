@@ -290,7 +290,7 @@ class OwnClaims:
         notes += [_end_note(attempt, last) for attempt, last in self._plotless if attempt.task.id in self._tasks]
         notes += [self._starts[i] for i, standing in self._standing.items() if standing is Standing.RUNNING]
         tmp = self._path + TMP_SUFFIX
-        disk.write_file(tmp, notes)
+        disk.write_file(tmp, [b"".join(notes)])
         fd = disk.open(tmp, os.O_RDWR | os.O_APPEND)
         disk.rename(tmp, self._path)
         os.close(self._fd)

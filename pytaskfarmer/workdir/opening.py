@@ -14,8 +14,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
-from pytaskfarmer.errors import UsageError, WorkdirError
+from pytaskfarmer.errors import TasklistError, UsageError, WorkdirError
 from pytaskfarmer.workdir import filesystem, locking, records, recovery, register, revision
 from pytaskfarmer.workdir.audit import Census
 from pytaskfarmer.workdir.books import Books, KillLeftovers
@@ -112,6 +113,7 @@ class Opening:
     def _publish(self) -> Register:
         layout = self._layout
         print_of_list = fingerprint(self._source, give_up=lambda: os.path.exists(layout.register))
+        self._refuse_strangers()
         made: list[str] = []
         try:
             for directory in (layout.root, layout.claims, layout.logs):
@@ -132,6 +134,15 @@ class Opening:
                 with contextlib.suppress(OSError):
                     os.rmdir(directory)
             raise _cannot(layout, error) from None
+
+    def _refuse_strangers(self) -> None:
+        """Raise `TasklistError` if what PyTaskFarmer 0.1.0 recorded here has no line in common with the list."""
+        kept, dropped = self._own_lines()
+        if dropped and not kept:
+            raise TasklistError(
+                self._source.path, None, f"not the list of {self._layout.root}: no line of finished or failed there is "
+                f"a line of this list. Use another --workdir, or the right list."
+            )  # fmt: skip
 
     def _suitable_lock(self) -> str:
         worth = filesystem.verdict(filesystem.mount_of(os.path.realpath(self._layout.root)))
@@ -198,16 +209,14 @@ class Opening:
             write_stack(stack, (task for task in self._source.stream() if task[0] not in kept), seed)
             self._lock(books)
             with books.section():
-                for path in (layout.finished, layout.failed) if dropped else ():
+                for path in (layout.finished, layout.failed) if kept or dropped else ():
                     disk.replace(path, records.blocks(self._matching(path, kept)))
                 disk.rename(stack, layout.toprocess)
                 register.update(layout, listed, lanes=books.register.lanes, state=register.COMPLETE, expander="")
         finally:
             disk.unlink(stack)
         if dropped:
-            self._say(
-                f"{dropped} lines of finished and failed are not lines of the list as it is now; those tasks will run"
-            )
+            self._say(f"recorded lines that are not in the list, whose tasks run again: {dropped:,}")
 
     def _as_listed(self, known: Register) -> Register:
         """Return the register with what the list holds now, which it knows already unless the list has changed."""
@@ -218,17 +227,16 @@ class Opening:
         return _with_list(known, seen)
 
     def _own_lines(self) -> tuple[dict[int, bytes], int]:
-        """Return the lines of `finished` and `failed` that are the list's own, and the number of those that are not."""
-        found: dict[int, bytes] = {}
-        lines = 0
+        """Return the lines of `finished` and `failed` that are the list's own, and the number of other ids there."""
+        found: dict[int, list[bytes]] = {}
         for path in (self._layout.finished, self._layout.failed):
             for task_id, text in records.scan(path):
-                found.setdefault(task_id, text)
-                lines += 1
-        if not found:
-            return {}, 0
-        kept = {i: found[i] for i, text in self._source.stream() if i in found and found[i].strip() == text.strip()}
-        return kept, lines - len(kept)
+                found.setdefault(task_id, []).append(text)
+        kept: dict[int, bytes] = {}
+        for task_id, text in self._source.stream() if found else ():
+            own = (line for line in found.get(task_id, ()) if line.strip() == text.strip())
+            kept.update((task_id, line) for line in islice(own, 1))
+        return kept, len(found) - len(kept)
 
     def _matching(self, path: str, kept: dict[int, bytes]) -> Iterator[bytes]:
         for task_id, text in records.scan(path):

@@ -4,6 +4,7 @@ A line counts only if it is complete: it ends in a newline, has no NUL byte, and
 What a crash tore is ignored by readers and cut off by the next writer, so a torn `12` of `123` is never task 12.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 
@@ -169,5 +170,6 @@ class Stack:
         self.size = size
 
     def close(self) -> None:
-        """Close; errors are the caller's to see."""
-        disk.close(self._fd)
+        """Close; a cut is done by then, and there is nothing else to lose."""
+        with contextlib.suppress(OSError):
+            disk.close(self._fd)
