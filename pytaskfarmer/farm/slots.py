@@ -168,11 +168,9 @@ class Slots:
                 if run.sentence is not None and not process.no_strays(self.leaders):
                     process.end_strays(self.leaders, run.place.task.id)
                 elif run.killed:
-                    self._logs.note(
-                        run.place.task.id,
-                        slot,
-                        f"pytaskfarmer: killed {run.killed} processes that the task left behind",
-                    )
+                    what = "process" if run.killed == 1 else "processes"
+                    line = f"pytaskfarmer: killed {run.killed} {what} that the task left behind"
+                    self._logs.note(run.place.task.id, slot, line)
                 self._file(run.leader)
                 yield run.leader, run.sentence is not None
 
