@@ -151,7 +151,7 @@ def command(
         source = Source(Tasklist(path, layout.root), chosen_handler, handler)
         _look_at(source)
         if dry_run:
-            sys.stdout.buffer.writelines(preview.tasks(layout, source, retry_failed=retry_failed))
+            sys.stdout.buffer.writelines(preview.tasks(layout, source, retry_failed=retry_failed, update=update))
             sys.stdout.flush()
             return 0
         batch = allocation.read(os.environ)

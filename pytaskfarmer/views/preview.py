@@ -1,37 +1,32 @@
 """`--dry-run`: the tasks that a run would start, read without a lock and without a trace."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from pytaskfarmer.errors import TasklistError
 from pytaskfarmer.views import state
-from pytaskfarmer.workdir import claims, records, register, roster
+from pytaskfarmer.workdir import claims, records, register, revision, roster
 from pytaskfarmer.workdir.layout import Layout
-from pytaskfarmer.workdir.source import Source
+from pytaskfarmer.workdir.source import Source, fingerprint
 
 
-def tasks(layout: Layout, source: Source, *, retry_failed: bool) -> Iterator[bytes]:
+def tasks(layout: Layout, source: Source, *, retry_failed: bool, update: bool) -> Iterator[bytes]:
     """Yield an `ID task` line for every task that is not done and that no living farmer runs.
 
-    Raises `TasklistError` where a finished task's line was changed. Holds the texts of what is done in memory.
+    Raises `TasklistError` for a list that a run would refuse. Holds the texts of what is done in memory.
     """
-    adopting = register.read(layout) is None
-    finished = dict(records.scan(layout.finished))
-    failed = {} if retry_failed else dict(records.scan(layout.failed))
-    running = set(_running(layout))
+    known = register.read(layout)
+    living = list(_living(layout))
+    if known is not None and known.complete and not known.seen(source.stat()):
+        news = fingerprint(source, known.tasks)
+        assert news is not None
+        revision.compare(layout, known, source, news, living, update=update)
+    done = {} if retry_failed else dict(records.scan(layout.failed))
+    done.update(records.scan(layout.finished))
+    running = {task_id for name in living for task_id in claims.read(layout.claim(name)).running}
     for task_id, text in source.stream():
-        recorded = finished.get(task_id, failed.get(task_id))
-        if recorded is not None and recorded.strip() == text.strip():
-            continue
-        if task_id in finished and not adopting:
-            raise TasklistError(
-                source.path, None, f"task {task_id} has finished and was changed: a run would refuse this."
-            )
-        if task_id not in running:
+        if task_id not in running and done.get(task_id, b"").strip() != text.strip():
             yield records.line_of(task_id, text)
 
 
-def _running(layout: Layout) -> Iterator[int]:
-    for name in roster.names(layout):
-        held = claims.read(layout.claim(name))
-        if held.farmer is not None and state.is_alive(layout, held.farmer):
-            yield from held.running
+def _living(layout: Layout) -> Sequence[str]:
+    farmers = {name: claims.read(layout.claim(name)).farmer for name in roster.names(layout)}
+    return [name for name, farmer in farmers.items() if farmer is not None and state.is_alive(layout, farmer)]

@@ -76,6 +76,8 @@ def workdir_of(path: str) -> Layout:
     """
     for candidate in (path, os.path.normpath(path) + "_workdir"):
         layout = Layout(os.path.abspath(candidate))
+        if os.path.isdir(layout.root) and not os.access(layout.root, os.R_OK | os.X_OK):
+            raise WorkdirError(f"{candidate}: cannot be read: permission denied.")
         if any(os.path.exists(p) for p in (layout.register, layout.toprocess, layout.finished)):
             return layout
     raise WorkdirError(f"{path}: not a work directory. Name the directory that holds `toprocess` and `finished`.")

@@ -6,30 +6,30 @@ back, then noted as returned: whatever dies in between, the next audit finds it 
 
 import os
 from array import array
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from pytaskfarmer.errors import TasklistError
-from pytaskfarmer.task import Task, decode, printable
+from pytaskfarmer.task import Task, decode, encode, printable
 from pytaskfarmer.workdir import claims, records, register
 from pytaskfarmer.workdir.books import Books
-from pytaskfarmer.workdir.layout import disk
+from pytaskfarmer.workdir.layout import Layout, disk
+from pytaskfarmer.workdir.register import Register
 from pytaskfarmer.workdir.roster import Attendance
 from pytaskfarmer.workdir.source import Fingerprint, Source, write_stack
 
 _NOWHERE, _FINISHED, _FAILED, _WAITING, _HELD = range(5)
-_PLACES = ("not recorded anywhere", "finished", "failed", "waiting", "running")
+_PLACES = ("is lost", "has finished", "has failed", "has not run yet", "runs now")
 
 
 @dataclass(slots=True)
-class _Differences:
-    """How a list differs from what the work directory knows of it."""
+class Differences:
+    """How a list differs from what the work directory knows: new texts by id, ids that are gone, and where all were."""
 
+    places: bytearray
     changed: dict[int, bytes] = field(default_factory=dict)
     missing: list[int] = field(default_factory=list)
-    fixed: int | None = None
-    """The first task that may not change, since it has finished or runs now."""
 
 
 def take_over(
@@ -41,14 +41,9 @@ def take_over(
     those of failed tasks will run again. Raises `TasklistError`, with nothing changed, for every other edit.
     """
     known = books.register
-    prefix = news.digest if news.tasks == known.tasks else news.prefix_digest
-    differences, places = _Differences(), bytearray()
-    if news.tasks < known.tasks or prefix != known.digest:
-        differences, places = _compare(books, source, news, attendance)
-    if (differences.changed or differences.missing) and (not update or differences.fixed is not None):
-        raise _refusal(books, source, differences, places, update)
+    differences = compare(books.layout, known, source, news, attendance.others, update=update)
     with books.unsettling():
-        _apply(books, differences, places)
+        _apply(books, differences)
         books.register = register.update(
             books.layout, known, source=source.path, size=news.size, mtime_ns=news.mtime_ns, tasks=news.tasks,
             digest=news.digest, generation=known.generation + 1,
@@ -75,54 +70,53 @@ def _append_new(books: Books, source: Source, first: int) -> None:
         disk.unlink(private)
 
 
-def _compare(books: Books, source: Source, news: Fingerprint, attendance: Attendance) -> tuple[_Differences, bytearray]:
-    """Compare each task's text with what the books and the claims of the living say; 9 bytes a task of memory."""
-    tasks = books.register.tasks
-    places, texts = bytearray(tasks), array("q", bytes(8 * tasks))
-    for task_id, text, place in _known_texts(books, attendance):
-        if task_id < tasks and not places[task_id]:
+def compare(
+    layout: Layout, known: Register, source: Source, news: Fingerprint, living: Sequence[str], *, update: bool
+) -> Differences:
+    """Compare each task's text with what the books and the claims of the `living` say; 9 bytes a task of memory.
+
+    Appended tasks are no difference. Raises `TasklistError` for an edit that is not to be taken over.
+    """
+    found = Differences(bytearray(known.tasks))
+    if known.digest in {news.prefix_digest, news.digest} and news.tasks >= known.tasks:
+        return found
+    places, texts = found.places, array("q", bytes(8 * known.tasks))
+    for task_id, text, place in _known_texts(layout, living):
+        if task_id < known.tasks and not places[task_id]:
             places[task_id], texts[task_id] = place, hash(text.strip())
-    found = _Differences()
     for task_id, text in source.stream():
-        if task_id < tasks and places[task_id] and hash(text.strip()) != texts[task_id]:
+        if task_id < known.tasks and places[task_id] and hash(text.strip()) != texts[task_id]:
             found.changed[task_id] = text
-    found.missing = [i for i in range(news.tasks, tasks) if places[i]]
-    edited = chain(found.changed, found.missing)
-    found.fixed = next((i for i in edited if places[i] in (_FINISHED, _HELD)), None)
-    return found, places
+    found.missing = [i for i in range(news.tasks, known.tasks) if places[i]]
+    edited = sorted(chain(found.changed, found.missing))
+    refused = [i for i in edited if not update or places[i] in {_FINISHED, _HELD}]
+    if refused:
+        raise _refusal(layout, source, found, refused[0], living)
+    return found
 
 
-def _known_texts(books: Books, attendance: Attendance) -> Iterator[tuple[int, bytes, int]]:
-    layout = books.layout
+def _known_texts(layout: Layout, living: Sequence[str]) -> Iterator[tuple[int, bytes, int]]:
     for path, place in ((layout.finished, _FINISHED), (layout.failed, _FAILED)):
         for task_id, text in records.scan(path):
             yield task_id, text, place
-    for name in attendance.others:
+    for name in living:
         for task_id, held in claims.read(layout.claim(name)).texts.items():
-            yield task_id, held.encode("utf-8", "surrogateescape"), _HELD
+            yield task_id, encode(held), _HELD
     for task_id, text in records.scan(layout.toprocess):
         yield task_id, text, _WAITING
 
 
-def _refusal(books: Books, source: Source, differences: _Differences, places: bytearray, update: bool) -> TasklistError:
-    first = min(chain(differences.changed, differences.missing)) if not update else differences.fixed
-    assert first is not None
-    old = (
-        next(decode(text) for i, text, _ in _known_texts(books, Attendance()) if i == first)
-        if places[first] != _HELD
-        else ""
-    )
-    line = _line_number(source, first, differences.changed.get(first))
-    was = f"task {first} was {printable(old, 60)!r}" if old else f"task {first} is running"
-    now = (
-        f"now {printable(decode(differences.changed[first]), 60)!r}" if first in differences.changed else "now missing"
-    )
-    place = _PLACES[places[first]]
-    if places[first] in (_FINISHED, _HELD):
-        remedy = f"It is {place}, so it cannot change: restore that line, or use another --workdir."
+def _refusal(layout: Layout, source: Source, found: Differences, first: int, living: Sequence[str]) -> TasklistError:
+    old = next(decode(text) for task_id, text, _ in _known_texts(layout, living) if task_id == first)
+    new = found.changed.get(first)
+    now = "is missing now" if new is None else f"is now {printable(decode(new), 60)!r}"
+    place = found.places[first]
+    if place in {_FINISHED, _HELD}:
+        remedy = f"It {_PLACES[place]}, so it cannot change: restore that line, or use another --workdir."
     else:
-        remedy = f"It is {place}: use --update to take over changed lines, restore the list, or use another --workdir."
-    return TasklistError(source.path, line, f"not the list of {books.layout.root}: {was}, {now}. {remedy}")
+        remedy = f"It {_PLACES[place]}: take the change over with --update, restore the list, or use another --workdir."
+    message = f"not the list of {layout.root}: task {first} was {printable(old, 60)!r} and {now}. {remedy}"
+    return TasklistError(source.path, _line_number(source, first, new), message)
 
 
 def _line_number(source: Source, task_id: int, text: bytes | None) -> int | None:
@@ -135,20 +129,20 @@ def _line_number(source: Source, task_id: int, text: bytes | None) -> int | None
         return next(islice(numbers, same - 1, None), None)
 
 
-def _apply(books: Books, differences: _Differences, places: bytearray) -> None:
+def _apply(books: Books, differences: Differences) -> None:
     """Note the changed lines as held and remove the old ones; the caller gives them back after the register."""
+    layout = books.layout
     gone = differences.changed.keys() | set(differences.missing)
-    if not gone:
-        return
+    places = {differences.places[task_id] for task_id in gone}
     books.own.hold(list(differences.changed.items()))
-    if any(places[i] == _FAILED for i in gone):
-        _forget(books, books.layout.failed, gone)
-        _forget(books, books.layout.interrupted, gone)
-    if any(places[i] == _WAITING for i in gone):
-        _forget(books, books.layout.toprocess, gone)
+    if _FAILED in places:
+        _forget(layout.failed, gone)
+        _forget(layout.interrupted, gone)
+    if _WAITING in places:
+        _forget(layout.toprocess, gone)
 
 
-def _forget(books: Books, path: str, ids: Collection[int]) -> None:
+def _forget(path: str, ids: Collection[int]) -> None:
     """Rewrite a file of records without some ids."""
     if not os.path.exists(path):
         return
@@ -164,7 +158,7 @@ def retry(books: Books, ids: Collection[int] | None) -> list[Task]:
     chosen = {i for i, _ in again}
     with books.unsettling():
         tasks = books.own.hold(again)
-        _forget(books, books.layout.failed, chosen)
-        _forget(books, books.layout.interrupted, chosen)
+        _forget(books.layout.failed, chosen)
+        _forget(books.layout.interrupted, chosen)
         books.give_back(tasks)
     return tasks
