@@ -42,10 +42,14 @@ def _start(command: Command, environment: Mapping[str, str], output: int) -> int
         return os.posix_spawn(
             program, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
         )
-    child = subprocess.Popen(
-        argv, executable=program, env=environment, cwd=command.cwd, start_new_session=True, stdin=subprocess.DEVNULL,
-        stdout=output, stderr=output,
-    )  # fmt: skip
+    before = signal.signal(signal.SIGTTOU, signal.SIG_DFL)  # subprocess resets the other two by itself
+    try:
+        child = subprocess.Popen(
+            argv, executable=program, env=environment, cwd=command.cwd, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGTTOU, before)
     child.returncode = 0  # the loop waits for this pid itself; the object must neither wait nor warn
     return child.pid
 
@@ -127,17 +131,24 @@ def reap_strays(leaders: Iterable[int]) -> None:
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the pids of a process's children."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == pid]
+    """Return the pids of a process's children that have not ended."""
+    return [child for child, parent in _parents().items() if parent == pid]
 
 
-def _parent(pid: str) -> int:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            stat = file.read()
-        return int(stat[stat.rindex(b")") + 1 :].split()[1])
-    except (OSError, ValueError):
-        return -1
+def _parents() -> dict[int, int]:
+    """Return the parent of every process that has not ended."""
+    parents: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    stat = file.read()
+            except OSError:
+                continue
+            state, parent = stat[stat.rindex(b")") + 1 :].split()[:2]
+            if state not in b"ZX":
+                parents[int(name)] = int(parent)
+    return parents
 
 
 def no_strays(leaders: Iterable[int]) -> bool:
@@ -164,22 +175,25 @@ def end_strays(leaders: Iterable[int], task_id: int | None = None, patience: flo
 
 
 def _strays(leaders: frozenset[int], task_id: int | None) -> list[int]:
-    suspects = set(children_of(os.getpid())) - leaders
-    if not suspects:
-        return []
-    import psutil
+    parents = _parents()
+    me = os.getpid()
+    found = [
+        pid
+        for pid, parent in parents.items()
+        if parent == me and pid not in leaders and (task_id is None or _has_mark(pid, task_id))
+    ]
+    below = found
+    while below := [pid for pid, parent in parents.items() if parent in below]:
+        found += below
+    return found
 
-    strays: list[int] = []
-    for pid in suspects:
-        try:
-            suspect = psutil.Process(pid)
-            if suspect.status() == psutil.STATUS_ZOMBIE:
-                continue
-            if task_id is None or suspect.environ().get(TASK_MARK) == str(task_id):
-                strays += [pid, *(child.pid for child in suspect.children(recursive=True))]
-        except psutil.Error:
-            continue
-    return strays
+
+def _has_mark(pid: int, task_id: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return b"\0%b=%d\0" % (TASK_MARK.encode(), task_id) in b"\0" + file.read()
+    except OSError:
+        return False
 
 
 def kill_leftovers(farmer: Farmer, patience: float = 5.0) -> None:

@@ -165,9 +165,9 @@ class Slots:
                 self._limited.discard(run)
                 del self._running[slot]
                 assert run.leader is not None
-                if run.sentence is not None and not process.no_strays(self.leaders):
+                if run.sentence is Outcome.TIMED_OUT and not process.no_strays(self.leaders):
                     process.end_strays(self.leaders, run.place.task.id)
-                elif run.killed:
+                elif run.killed and run.sentence is None:
                     what = "process" if run.killed == 1 else "processes"
                     line = f"pytaskfarmer: killed {run.killed} {what} that the task left behind"
                     self._logs.note(run.place.task.id, slot, line)

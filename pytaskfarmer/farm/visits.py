@@ -197,15 +197,16 @@ class Visits:
         others = self._books.roster.others()
         if not others:
             self.census = recovery.sweep(self._books, Attendance())
-        elif recovery.sweeps(self._books.layout) == self._exhausted_at:
+        elif self._cleared or recovery.sweeps(self._books.layout) == self._exhausted_at:
             spacing = min(_LONGEST_SWEEP_SPACING, _SWEEP_SPACING_PER_FARMER * len(others))
-            if recovery.seconds_since_sweep(self._books.layout) < spacing:
+            if not self._cleared and recovery.seconds_since_sweep(self._books.layout) < spacing:
                 return self._come_back(spacing)
             attendance = self._books.roster.attendance()
             if not self._cleared.issuperset(attendance.dead):
                 self._to_clear = attendance
                 return False
             self.census = recovery.sweep(self._books, attendance)
+            self._cleared = frozenset()
             if attendance.undecided:
                 return self._come_back(_POLL_OTHERS[0])
             others = list(attendance.living)
@@ -220,7 +221,10 @@ class Visits:
         return self._retire()
 
     def _clear(self) -> None:
-        """Outside the section, kill what the dead left running, before an audit lets it run again."""
+        """Outside the section, kill what the dead left running, before an audit lets it run again.
+
+        We keep their locks meanwhile, so that to all others they seem alive: the audit is ours to make now.
+        """
         if self._to_clear is not None:
             kill_leftovers(self._books, self._to_clear, process.kill_leftovers)
             self._cleared = frozenset(self._to_clear.dead)
