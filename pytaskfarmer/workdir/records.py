@@ -53,7 +53,7 @@ def blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
     for line in lines:
         gathered.append(line)
         size += len(line)
-        if size >= 16 * _BLOCK:
+        if size >= _BLOCK:
             yield b"".join(gathered)
             gathered, size = [], 0
     if gathered:

@@ -13,7 +13,7 @@ from pytaskfarmer.task import defect, encode
 from pytaskfarmer.workdir import records
 from pytaskfarmer.workdir.layout import FORWARD_SUFFIX, disk
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
 _GLANCE = 1 << 16
 
 

@@ -42,7 +42,7 @@ def test_every_task_runs_once(farm: Farm, farmers: int, late: bool) -> None:
 
 @pytest.mark.parametrize("farmers", [2, 6])
 def test_deaths_and_stops_among_many(farm: Farm, farmers: int) -> None:
-    """While others go on, one farmer is stopped and one is killed: nothing is lost, and nobody notices but by reruns."""
+    """While others go on, one farmer is stopped and one is killed: nothing is lost, and little runs twice."""
     tasks = 50 * farmers
     farm.write([noting(i, random.uniform(0.01, 0.06)) for i in range(tasks)])
     first, second, *_ = [farm.start("-n", "2") for _ in range(farmers)]

@@ -6,11 +6,15 @@ import signal
 from typing import Protocol
 
 import pytest
-from farm_driver import Farm, Started, until
+from farm_driver import Farm, Started, alive, until
 
 
 class Mark(Protocol):
-    def living(self) -> list[int]: ...
+    """The environment variable that all processes of a test carry."""
+
+    def living(self) -> list[int]:
+        """Return their pids."""
+        ...
 
 
 TASKS = {
@@ -56,14 +60,13 @@ def test_nothing_outlives_a_farmer(farm: Farm, mark: Mark, kills: int) -> None:
     assert 0.8 * kills < sum(number > 0 for number in found), found
 
 
-@pytest.mark.parametrize("victim", VICTIMS)
-@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("victim", ["farmer", "guard"])
+@pytest.mark.parametrize("kind", ["background children", "daemons", "double forks", "closed files"])
 def test_every_kind_of_process_is_found(farm: Farm, mark: Mark, kind: str, victim: str) -> None:
-    """Background children, daemons and double forks go with the farmer, whichever of the two processes is killed."""
-    farm.write([TASKS[kind]] * 3 + ["sleep 32"])
-    started = farm.start("-n", "4", "--logs", "none")
-    left_behind = 0 if kind == "background children" else 3
-    assert until(lambda: len(mark.living()) >= 3 + left_behind, 20), started.output
+    """Background children, daemons and double forks go with the farmer, whether or not their task has ended before."""
+    farm.write([f"{TASKS[kind]}; sleep 0.1", f"{TASKS[kind]}; sleep 30"])
+    started = farm.start("-n", "2", "--logs", "none")
+    assert until(lambda: [0] == farm.ids("finished") and len(mark.living()) > 3, 20), started.output
     kill(farm, victim)
     assert until(lambda: not mark.living(), 1), mark.living()
 
@@ -94,6 +97,24 @@ def test_a_farmer_that_stays_kills_what_another_left(farm: Farm, mark: Mark) -> 
     assert until(lambda: 0 in farm.claims(str(farm.name_of(survivor))).running, 20), survivor.output
     found = [pid for pid in mark.living() if is_task_zero(pid)]
     assert 1 == len({os.getsid(pid) for pid in found}), "copies of the task at work"
+
+
+def test_claims_live_until_the_tasks_are_gone(farm: Farm, mark: Mark) -> None:
+    """While the guard has yet to clean up after its farmer, others take the farmer for alive and leave its task alone."""
+    farm.write([OVERLAPPING.replace("0.7", "9")])
+    first = farm.start("-n", "1")
+    assert until((farm.directory / "running").is_dir, 20), first.output
+    farmer = first.farmer
+    assert farmer is not None
+    first.signal(signal.SIGSTOP)
+    os.kill(farmer, signal.SIGKILL)
+    assert until(lambda: not alive(farmer), 5)
+    second = farm.start("-n", "1")
+    assert 0 == second.wait()
+    assert "held by 1 other farmer" in second.output
+    first.signal(signal.SIGCONT)
+    assert 128 + signal.SIGKILL == first.wait()
+    assert [] == mark.living()
 
 
 def is_task_zero(pid: int) -> bool:
