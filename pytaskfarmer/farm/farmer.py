@@ -65,8 +65,10 @@ class Farmer:
         self._pace = Pace()
         self._visits = Visits(books, rules.slots, self._pace, observer, wait=rules.wait)
         self._before = opened.census
-        done = opened.census.finished + opened.census.failed if opened.census else None
-        self._tally = Tally(tasks=books.register.tasks, before=done, company=opened.company)
+        self._tally = Tally(tasks=books.register.tasks, company=opened.company)
+        if opened.census is not None:
+            self._tally.before = opened.census.finished + opened.census.failed
+            self._tally.failed_before = opened.census.failed
         self._retries: list[tuple[float, int, Task, int]] = []
         self._doubtful: list[tuple[float, Attempt]] = []
         self._failures: list[Attempt] = []

@@ -10,13 +10,15 @@ from pytaskfarmer.task import Attempt
 class Tally:
     """The numbers of a farmer at work.
 
-    `tasks` is the length of the list; `before` what was done when this farmer came, None where it did not look;
+    `tasks` is the length of the list; `before` what was done when this farmer came, None where it did not look, and
+    `failed_before` what of that had failed;
     `waiting` an estimate of what is in `toprocess`; `company` the number of other farmers. The rest counts what this
     farmer did or holds.
     """
 
     tasks: int = 0
     before: int | None = None
+    failed_before: int = 0
     waiting: int = 0
     company: int = 0
     finished: int = 0

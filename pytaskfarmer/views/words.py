@@ -65,8 +65,11 @@ def start_line(opened: Opened, rules: Rules, logs: str) -> str:
 def progress_line(tally: Tally, seconds: float) -> str:
     """Return one sparse line of progress."""
     ended = tally.finished + tally.failed
-    done = f"{ended:,} done here" if tally.before is None or tally.company else f"{tally.before + ended:,} done"
-    parts = [done, f"{tally.failed:,} failed", f"{tally.running:,} running"]
+    if tally.before is None or tally.company:
+        parts = [f"{ended:,} done here", f"{tally.failed:,} failed"]
+    else:
+        parts = [f"{tally.before + ended:,} done", f"{tally.failed_before + tally.failed:,} failed"]
+    parts.append(f"{tally.running:,} running")
     parts.append(f"{left(tally):,} left")
     rate = ended / seconds if seconds > 0 else 0.0
     if rate > 0:
