@@ -130,7 +130,7 @@ class Books:
             try:
                 stack.cut(left)
             except OSError:
-                self.own.returned([task.id for task in tasks])
+                self._note_returned(tasks)
                 raise
         finally:
             stack.close()
@@ -220,6 +220,11 @@ class Books:
             self._still_ours()
             lines = [records.line_of(task.id, encode(task.text)) for task in reversed(tasks)]
             records.append(self.layout.toprocess, lines)
+            self._note_returned(tasks)
+
+    def _note_returned(self, tasks: Sequence[Task]) -> None:
+        """Note it on the disk before anybody reads our claims; without that, an audit would take the lines away."""
+        with self.unsettling():
             self.own.returned([task.id for task in tasks])
             self.own.flush()
 

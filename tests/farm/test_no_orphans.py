@@ -1,8 +1,10 @@
 """When a farmer is gone, whatever killed it, so is everything that its tasks started."""
 
+import contextlib
 import os
 import random
 import signal
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -93,14 +95,16 @@ def test_a_farmer_that_stays_kills_what_another_left(farm: Farm, mark: Mark) -> 
     assert until((farm.directory / "running").is_dir, 20), first.output
     survivor = farm.start("-n", "1")
     assert until(lambda: len(farm.farmers()) == 2 and 1 in farm.claims(str(farm.name_of(survivor))).running, 20)
+    orphans = sessions_of_task_zero(mark)
     both_at_once(first)
-    assert until(lambda: 0 in farm.claims(str(farm.name_of(survivor))).running, 20), survivor.output
-    found = [pid for pid in mark.living() if is_task_zero(pid)]
-    assert 1 == len({os.getsid(pid) for pid in found}), "copies of the task at work"
+    assert 1 == len(orphans)
+    assert orphans == sessions_of_task_zero(mark)
+    assert until(lambda: sessions_of_task_zero(mark) - orphans, 20), survivor.output
+    assert set() == sessions_of_task_zero(mark) & orphans
 
 
 def test_claims_live_until_the_tasks_are_gone(farm: Farm, mark: Mark) -> None:
-    """While the guard has yet to clean up after its farmer, others take the farmer for alive and leave its task alone."""
+    """While the guard has yet to clean up after its farmer, others take the farmer for alive."""
     farm.write([OVERLAPPING.replace("0.7", "9")])
     first = farm.start("-n", "1")
     assert until((farm.directory / "running").is_dir, 20), first.output
@@ -117,12 +121,13 @@ def test_claims_live_until_the_tasks_are_gone(farm: Farm, mark: Mark) -> None:
     assert [] == mark.living()
 
 
-def is_task_zero(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as environment:
-            return b"PYTASKFARMER_TASK_ID=0\0" in environment.read()
-    except OSError:
-        return False
+def sessions_of_task_zero(mark: Mark) -> set[int]:
+    found = set()
+    for pid in mark.living():
+        with contextlib.suppress(OSError):
+            if b"PYTASKFARMER_TASK_ID=0\0" in Path(f"/proc/{pid}/environ").read_bytes():
+                found.add(os.getsid(pid))
+    return found
 
 
 def both_at_once(started: Started) -> None:

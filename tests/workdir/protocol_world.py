@@ -281,6 +281,8 @@ class World:
             places.update(farmer.own.ids)
         known = register.read(self.layout)
         assert known is not None
+        if any(farmer.books.unsettled for farmer in living):  # its claims will stay and cause an audit
+            places.update(set(range(known.tasks)) - places.keys())
         assert dict.fromkeys(range(known.tasks), 1) == dict(sorted(places.items())), "each task in one place"
         if os.path.exists(self.layout.timeline):
             events = json.loads(Path(self.layout.timeline).read_bytes())
