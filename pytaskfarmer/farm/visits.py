@@ -1,8 +1,8 @@
 """When a farmer visits the books, how much it takes there, and when it may leave.
 
-A visit is a locked section: commit, then claim or leave. Visits are at least 50 ms apart, whatever happens, and a busy
-farmer commits about ten times a second; one that has nothing else to do commits at once. The lock is tried, never
-waited for: a farmer that did not get it goes on with its tasks and tries again a little later.
+A visit is a locked section: commit, then claim or leave. There are at most twenty in any second, whatever happens,
+and a busy farmer commits about ten times a second; one that has nothing else to do commits at once. The lock is
+tried, never waited for: a farmer that did not get it goes on with its tasks and tries again a little later.
 
 Leaving is the one moment at which a lost task could go unnoticed. So nobody leaves an exhausted list without an audit
 that is newer than the moment at which the list was found empty: its own, or one of another farmer.
@@ -23,7 +23,7 @@ from pytaskfarmer.workdir.books import Books, Overdue
 from pytaskfarmer.workdir.registration import kill_leftovers
 from pytaskfarmer.workdir.roster import Attendance
 
-_SPACING = 0.05
+_MOST_A_SECOND = 20
 _COMMIT_SPACING = 0.1
 _SYNC_SPACING, _SYNC_SHARE = 1.0, 20
 _COUNT_SPACING = 10.0
@@ -60,6 +60,7 @@ class Visits:
         self._pace = pace
         self._observer = observer
         self._wait = wait
+        self._visited: deque[float] = deque(maxlen=_MOST_A_SECOND)
         self._next = self._last_commit = self._last_sync = self._last_count = 0.0
         self._sync_cost = 0.0
         self._unsynced = False
@@ -126,7 +127,9 @@ class Visits:
         except (OSError, Overdue) as error:
             return self._failed(error, need)
         finally:
-            self._next = max(self._next, time.monotonic() + _SPACING)
+            self._visited.append(time.monotonic())
+            if len(self._visited) == _MOST_A_SECOND:
+                self._next = max(self._next, self._visited[0] + 1.0)
 
     def _enter(self, now: float) -> bool:
         if self._lock_since is None:
