@@ -21,6 +21,8 @@ class Lines:
             if lines.read(len(_BOM)) != _BOM:
                 lines.seek(0)
             for number, line in enumerate(lines, start=1):
+                if tasklist.growing and not line.endswith(b"\n"):
+                    return
                 line = line.removesuffix(b"\n").removesuffix(b"\r")
                 if line.strip() and not line.startswith(b"#"):
                     wrong = defect(line)

@@ -2,13 +2,14 @@
 
 Two options there had a value that could be left out, which click cannot express without guessing from the next word:
 `--proc tasks.txt` and `-v tasks.txt` must not eat the task list. So each takes a following word only where it can be
-nothing else, and what leaves here says `--proc=VALUE` or is a plain flag. The parser of 0.1.0 also understood
+nothing else (in `--proc x tasks.txt` the list is known to be another word, so `x` is a wrong number), and what leaves
+here says `--proc=VALUE` or is a plain flag. The parser of 0.1.0 also understood
 `-w=DIR` and unambiguous beginnings of long options.
 """
 
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 ORIGINAL: Mapping[str, bool] = {
     "-h": False,
@@ -28,17 +29,27 @@ ORIGINAL: Mapping[str, bool] = {
 """The options of 0.1.0, and whether a value follows each."""
 
 _SLOTS = re.compile(r"[+-]?[0-9]+|auto")
+_IsValue = Callable[[str], bool]
 _TRUTH = {"True": "--verbose", "true": "--verbose", "1": "--verbose"}
 _TRUTH |= {"False": "--no-verbose", "false": "--no-verbose", "0": "--no-verbose"}
 
 
-def legacy(argv: Sequence[str], options: Mapping[str, bool] = ORIGINAL) -> list[str]:
+def legacy(
+    argv: Sequence[str],
+    options: Mapping[str, bool] = ORIGINAL,
+    is_list: Callable[[str], bool] = lambda word: False,
+) -> list[str]:
     """Return `argv` with `--proc` and `--verbose` made explicit, and beginnings of 0.1.0's long options completed.
 
     `options` has every spelling of every option that the command has now, and whether a value follows it. Values of
     other options, and what follows `--`, are left as they are. Nothing is refused: what is wrong stays wrong, for the
-    parser to name.
+    parser to name. `is_list` tells whether a word names a file that may be the task list.
     """
+    has_list = any(map(is_list, argv))
+
+    def is_slots(word: str) -> bool:
+        return bool(_SLOTS.fullmatch(word)) or (has_list and word[:1] not in {"", "-"} and not is_list(word))
+
     left = deque(argv)
     words: list[str] = []
     while left:
@@ -46,19 +57,19 @@ def legacy(argv: Sequence[str], options: Mapping[str, bool] = ORIGINAL) -> list[
         if word == "--":
             return [*words, word, *left]
         if word.startswith("--"):
-            words += _long(word, left, options)
+            words += _long(word, left, options, is_slots)
         elif word.startswith("-") and word != "-":
-            words += _short(word[1:], left, options)
+            words += _short(word[1:], left, options, is_slots)
         else:
             words.append(word)
     return words
 
 
-def _long(word: str, left: deque[str], options: Mapping[str, bool]) -> list[str]:
+def _long(word: str, left: deque[str], options: Mapping[str, bool], is_slots: _IsValue) -> list[str]:
     given, equals, value = word.partition("=")
     name = _complete(given, options)
     if name == "--proc":
-        return [f"--proc={value if equals else _slots(left)}"]
+        return [f"--proc={value if equals else _slots(left, is_slots)}"]
     if name == "--verbose" and (value in _TRUTH or not equals):
         return [_TRUTH[value] if equals else _verbosity(left)]
     if options.get(name) and not equals and left:
@@ -66,14 +77,14 @@ def _long(word: str, left: deque[str], options: Mapping[str, bool]) -> list[str]
     return [name + equals + value]
 
 
-def _short(letters: str, left: deque[str], options: Mapping[str, bool]) -> list[str]:
+def _short(letters: str, left: deque[str], options: Mapping[str, bool], is_slots: _IsValue) -> list[str]:
     """Take a word like `-qvn8` apart: flags, up to the first letter that has a value or that nobody knows."""
     words: list[str] = []
     while letters:
         name, rest = "-" + letters[0], letters[1:]
         value = rest.removeprefix("=")
         if name == "-n":
-            return [*words, f"--proc={value if rest else _slots(left)}"]
+            return [*words, f"--proc={value if rest else _slots(left, is_slots)}"]
         if name == "-v" and (value in _TRUTH or not rest):
             return [*words, _TRUTH[value] if rest else _verbosity(left)]
         if name not in options or (options[name] and not (rest or left)):
@@ -85,8 +96,8 @@ def _short(letters: str, left: deque[str], options: Mapping[str, bool]) -> list[
     return words
 
 
-def _slots(left: deque[str]) -> str:
-    return left.popleft() if left and _SLOTS.fullmatch(left[0]) else "all"
+def _slots(left: deque[str], is_slots: _IsValue) -> str:
+    return left.popleft() if left and is_slots(left[0]) else "all"
 
 
 def _verbosity(left: deque[str]) -> str:

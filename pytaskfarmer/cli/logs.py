@@ -1,46 +1,55 @@
 """`pytaskfarmer logs WORKDIR ID...`."""
 
 import sys
+from collections.abc import Callable, Collection
+from functools import cache
 
 import click
 
 from pytaskfarmer.errors import UsageError
-from pytaskfarmer.views import state
-from pytaskfarmer.workdir import claims, outputs, roster
+from pytaskfarmer.views import state, words
+from pytaskfarmer.workdir import claims, outputs, records, register, roster
 from pytaskfarmer.workdir.layout import Layout
+
+EndingOf = Callable[[int], str | None]
 
 
 @click.command("logs")
 @click.argument("workdir")
-@click.argument("ids", nargs=-1, type=int, metavar="ID...")
+@click.argument("ids", nargs=-1, type=int, metavar="[ID]...")
 @click.option("--all", "everything", is_flag=True, help="Print the output of all tasks, under a heading each.")
 @click.option("--attempts", is_flag=True, help="Print all attempts at each task, not only the latest one.")
 def command(workdir: str, ids: tuple[int, ...], everything: bool, attempts: bool) -> int:
-    """Print what tasks have printed, by task id, however it was kept.
+    """Print what tasks have printed, by task id (the first task is 0), however it was kept.
 
-    WORKDIR may also be the task list, if its work directory has the usual name. The exit status is 1 if nothing was
-    found.
+    WORKDIR may also be the task list, if its work directory has the usual name. The exit status is 1 if one of the
+    tasks has neither printed anything nor ended.
     """
     if everything == bool(ids):
-        raise UsageError("name the ids of tasks, or use --all.")
+        raise UsageError("name the ids of tasks, or use --all" + (", not both." if ids else "."))
     layout = state.workdir_of(workdir)
+    _check(layout, ids)
     running = _running(layout)
-    printed = 0
+    ending = _endings(layout, {task_id for task_id, _ in running.values()})
+    silent = set(ids)
     if everything or attempts:
         for output in outputs.outputs(layout, None if everything else ids, running):
-            _print(output, heading=True)
-            printed += 1
+            _print(output, _heading(layout, output, ending))
+            silent.discard(output.task_id)
     else:
         for task_id in ids:
             latest = outputs.latest(layout, task_id, running)
-            if latest is not None:
-                _print(latest, heading=len(ids) > 1)
-                printed += 1
-    if not printed:
-        print(
-            "pytaskfarmer: no output: the tasks printed nothing, have not run, or ran with --logs none", file=sys.stderr
-        )
-    return 0 if printed else 1
+            if latest is not None and latest.length:
+                _print(latest, _heading(layout, latest, ending) if len(ids) > 1 else "")
+                silent.remove(task_id)
+    return _explain(layout, [task_id for task_id in dict.fromkeys(ids) if task_id in silent], ending)
+
+
+def _check(layout: Layout, ids: Collection[int]) -> None:
+    known = register.read(layout)
+    for task_id in ids:
+        if known is not None and not 0 <= task_id < known.tasks:
+            raise UsageError(f"there is no task {task_id}: the list has {words.count(known.tasks, 'task')}, from 0 on.")
 
 
 def _running(layout: Layout) -> dict[tuple[str, int], tuple[int, int]]:
@@ -51,11 +60,34 @@ def _running(layout: Layout) -> dict[tuple[str, int], tuple[int, int]]:
     }
 
 
-def _print(output: outputs.Output, *, heading: bool) -> None:
+def _endings(layout: Layout, running: Collection[int]) -> EndingOf:
+    """Return what tells how a task's last attempt ended, and reads the timeline only if asked."""
+
+    @cache
+    def endings() -> dict[int, tuple[str, int | str | None]]:
+        return state.endings(layout)
+
+    def ending(task_id: int) -> str | None:
+        known = None if task_id in running else endings().get(task_id)
+        return words.ending_of(*known) if known else None
+
+    return ending
+
+
+def _heading(layout: Layout, output: outputs.Output, ending: EndingOf) -> str:
+    """Return the line above an output; of several attempts in files, only the last one's end is known."""
+    end: str | None
+    if output.outcome is not None:
+        status = output.status if output.status >= 0 else words.signal_name(-output.status)
+        end = words.ending_of(output.outcome.value, status)
+    else:
+        end = ending(output.task_id) if output.path == layout.log(output.task_id) else None
+    return f"==> task {output.task_id}, attempt {output.attempt}{f', {end}' if end else ''} <==\n"
+
+
+def _print(output: outputs.Output, heading: str) -> None:
     stream = sys.stdout.buffer
-    if heading:
-        end = f", {output.outcome.value} {output.status}" if output.outcome else ""
-        stream.write(f"==> task {output.task_id}, attempt {output.attempt}{end} <==\n".encode())
+    stream.write(heading.encode())
     last = b"\n"
     for block in output.read():
         stream.write(block)
@@ -63,3 +95,18 @@ def _print(output: outputs.Output, *, heading: bool) -> None:
     if heading and last != b"\n":
         stream.write(b"\n")
     stream.flush()
+
+
+def _explain(layout: Layout, silent: Collection[int], ending: EndingOf) -> int:
+    """Say why there is nothing to print for these tasks; return the exit status."""
+    if not silent:
+        return 0
+    finished, failed = set(records.ids(layout.finished)), set(records.ids(layout.failed))
+    for task_id in silent:
+        if task_id in finished | failed:
+            end = f" ({ending(task_id)})" if task_id in failed and ending(task_id) else ""
+            why = f"{end} printed nothing, or ran with --logs none"
+        else:
+            why = " has not ended, and has printed nothing so far"
+        print(f"pytaskfarmer: task {task_id}{why}", file=sys.stderr)
+    return 0 if finished | failed >= set(silent) else 1

@@ -3,15 +3,17 @@
 import importlib
 import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
 import click
 
 from pytaskfarmer import __version__
-from pytaskfarmer.errors import FarmError
+from pytaskfarmer.errors import FarmError, UsageError
 
-_COMMANDS = {"run": "run", "status": "status", "logs": "logs", "retry": "retry"}
+_COMMANDS = ("run", "status", "logs", "retry")
+_SCRIPT = "pytaskfarmer.py"
 
 
 class _Commands(click.Group):
@@ -22,8 +24,9 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
-            return None
-        module = importlib.import_module(f"pytaskfarmer.cli.{_COMMANDS[cmd_name]}")
+            hint = f" Did you mean: pytaskfarmer run {shlex.quote(cmd_name)}" if os.path.isfile(cmd_name) else ""
+            raise UsageError(f"there is no command {cmd_name!r}. The commands are {', '.join(_COMMANDS)}.{hint}")
+        module = importlib.import_module(f"pytaskfarmer.cli.{cmd_name}")
         command: click.Command = module.command
         return command
 
@@ -31,7 +34,7 @@ class _Commands(click.Group):
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pytaskfarmer")
 def group() -> None:
-    """Run a list of tasks on many slots and many nodes, and carry on after any death.
+    """Run a list of commands on many cores and many nodes, and resume after any crash.
 
     `pytaskfarmer.py TASKLIST` is the same as `pytaskfarmer run TASKLIST`.
     """
@@ -41,11 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; an error of the user's is one line on stderr and 2."""
     _prepare_standard_files()
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["run"]:
-        from pytaskfarmer.cli import run
-        from pytaskfarmer.cli.arguments import legacy
-
-        words = ["run", *legacy(words[1:], run.spellings())]
     status = _status(words)
     try:
         sys.stdout.flush()
@@ -57,7 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status(words: list[str]) -> int:
     try:
-        status = group.main(words, prog_name="pytaskfarmer", standalone_mode=False)
+        if words[:1] == ["run"]:
+            status = _run(words[1:])
+        else:
+            status = group.main(words, prog_name="pytaskfarmer", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         return 2
@@ -72,6 +73,19 @@ def _status(words: list[str]) -> int:
     except OSError as error:
         return _complain(f"{error.filename or 'the system'}: {error.strerror or error}.")
     return status if isinstance(status, int) else 0
+
+
+def _run(words: list[str]) -> object:
+    from pytaskfarmer.cli import run
+    from pytaskfarmer.cli.arguments import legacy
+
+    name = "pytaskfarmer run"
+    if os.path.basename(sys.argv[0]) == _SCRIPT:
+        name = _SCRIPT
+        if words and words[0] in _COMMANDS and not os.path.exists(words[0]):
+            raise UsageError(f"there is no task list {words[0]!r}. Did you mean: pytaskfarmer {shlex.join(words)}")
+    words = legacy(words, run.spellings(), os.path.isfile)
+    return run.command.main(words, prog_name=name, standalone_mode=False)
 
 
 def _prepare_standard_files() -> None:

@@ -27,4 +27,10 @@ def command(workdir: str, ids: tuple[int, ...]) -> None:
             strangers = ", ".join(map(str, sorted(missing)))
             raise UsageError(f"not among the failed tasks: {strangers}. Nothing was put back.")
         tasks = revision.retry(books, frozenset(ids) or None)
-    print(f"pytaskfarmer: {words.count(len(tasks), 'task')} put back into {words.place(layout.toprocess)}")
+    if tasks:
+        print(
+            f"pytaskfarmer: {words.count(len(tasks), 'task')} put back into {words.place(layout.toprocess)}; "
+            "if no farmer is running, run the list again"
+        )
+    else:
+        print("pytaskfarmer: no task has failed")

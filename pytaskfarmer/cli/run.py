@@ -37,12 +37,16 @@ def spellings() -> dict[str, bool]:
     return options
 
 
-@click.command("run", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    "run",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="To look at a run and its tasks: pytaskfarmer status|logs|retry TASKLIST (see `pytaskfarmer --help`).",
+)
 @click.argument("tasklist", metavar="TASKLIST")
 @click.option(
     "-n", "--proc", type=Slots(), default="8", show_default=True, metavar="[N|auto]",
-    help="Run N tasks at a time. `auto` means as many as the CPU affinity mask and Slurm allow; the option without a "
-    "value means as many as the node has CPUs. There are never more slots than tasks.",
+    help="Run N tasks at a time, one in each of N slots. `auto` means as many as the CPU affinity mask and Slurm "
+    "allow; the option without a value means as many as the node has CPUs. There are never more slots than tasks.",
 )  # fmt: skip
 @click.option(
     "-w", "--workdir", metavar="DIR",
@@ -98,7 +102,7 @@ def spellings() -> dict[str, bool]:
     "--lock",
     type=click.Choice(["flock", "lease"]),
     help="Lock the work directory by kernel locks, or by files that expire where the file system has no such locks.  "
-    "[default: what the file system is good for]",
+    "[default: what the file system supports]",
 )
 @click.option(
     "--order",
@@ -116,15 +120,16 @@ def spellings() -> dict[str, bool]:
 @click.option(
     "--wait",
     is_flag=True,
-    help="Stay until the farmers of other jobs have ended their tasks, to take over what they leave.",
+    help="Wait until the farmers of other jobs have ended their tasks too, and take over what they leave.",
 )
-@click.option("--no-fit", is_flag=True, help="Start tasks also when a typical one would not end before the deadline.")
+@click.option("--no-fit", is_flag=True, help="Start tasks even if a typical one would not end before the deadline.")
 @click.option(
     "--allow-local", is_flag=True, help="Use a work directory on a local disk, although several nodes are to share it."
 )
 @click.option("--dry-run", is_flag=True, help="Print the tasks that would run, and touch nothing.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("-v", "--verbose/--no-verbose", default=False, help="Print a line for every task that ends.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but warnings and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Print a line for every task that ends.")
+@click.option("--no-verbose", is_flag=True, hidden=True, expose_value=False)
 @click.version_option(__version__, prog_name="pytaskfarmer")
 def command(
     tasklist: str, proc: int | str, workdir: str | None, runner: str, handler: str, timeout: float | None,
@@ -134,9 +139,10 @@ def command(
 ) -> int:  # fmt: skip
     """Run every task of TASKLIST, one a line, each as `bash -c` would run it.
 
-    Results are kept in the work directory: `finished` and `failed` list the tasks, `logs` has their output and
-    `timeline.json` can be opened at ui.perfetto.dev. Running the same command again resumes. Any number of farmers, on
-    any number of nodes, may run the same command at once and share the list. TASKLIST may be `-` for standard input.
+    Tasks run in the directory in which the command is typed. Results are kept in the work directory: `finished` and
+    `failed` list the tasks, `logs` has their output and `timeline.json` can be opened at ui.perfetto.dev. Running the
+    same command again resumes. Any number of farmers, on any number of nodes, may run the same command at once and
+    share the list. TASKLIST may be `-` for standard input.
 
     The exit status is 0 if nothing is left and nothing failed, 1 if tasks have failed, 2 for an error in the command
     or its files, and 3 if it was stopped with work left.
@@ -158,7 +164,7 @@ def command(
         slots, warnings = _slots(proc)
         observer = watchers.choose(sys.stdout, quiet=quiet, verbose=verbose)
         for line in (*names.notes("runner", runner), *names.notes("handler", handler), *warnings):
-            observer.say(line)
+            observer.warn(line)
         rules = Rules(
             slots=slots, deadline=_deadline(begin, timeout, batch, grace, fit=not no_fit), task_timeout=task_timeout,
             retries=retries, grace=grace, stop_signal=stop_signal, wait=wait,
@@ -167,12 +173,12 @@ def command(
             slots=slots, allocation=batch.identity, lock=lock, order=order, update=update, retry_failed=retry_failed,
             many_nodes=batch.in_step_of_several_nodes and not allow_local,
         )  # fmt: skip
-        job = Work(layout, source, chosen_runner, rules, wish, logs)
+        wanted = Work(layout, source, chosen_runner, rules, wish, logs)
 
         def farm(guard: GuardLink) -> int:
             try:
                 with observer:
-                    summary = work(job, observer, dict(os.environ), guard)
+                    summary = work(wanted, observer, dict(os.environ), guard)
             except OpeningStopped as stop:
                 observer.say(str(stop))
                 return 3

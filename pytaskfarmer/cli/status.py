@@ -17,6 +17,10 @@ _SHOWN = 20
 def command(workdir: str, as_json: bool) -> None:
     """Show how a run stands: counts, running tasks, farmers alive and dead, failed tasks.
 
+    Every task is counted once. `waiting` tasks are in the list for any farmer to take; `held` ones have been taken by a
+    farmer and are about to start, wait for another attempt, or have just ended; `lost` ones were taken by a farmer
+    that died, and the next run takes them back.
+
     Reads the files of WORKDIR without a lock, so it disturbs nobody, and what it says may be a moment old. WORKDIR may
     also be the task list, if its work directory has the usual name.
     """
@@ -28,12 +32,12 @@ def command(workdir: str, as_json: bool) -> None:
         return
     print(f"{words.place(now.workdir)}: {words.count(now.tasks, 'task')}")
     parts = [f"{now.finished:,} finished", f"{now.failed:,} failed", f"{now.running:,} running"]
-    parts += [f"{now.held - now.running:,} held", f"{now.waiting:,} waiting"]
+    parts += [f"{now.held:,} held", f"{now.waiting:,} waiting", *([f"{now.lost:,} lost"] if now.lost else [])]
     print("  " + ", ".join(parts))
     if not now.ready:
         print("  the list is still being set up")
     if now.lost:
-        print(f"  {now.lost:,} held by dead farmers or lost by a crash: the next run takes them back")
+        print("  lost tasks were taken by farmers that died; the next run takes them back")
     _table("running", [_running(task) for task in now.running_tasks if task.alive])
     _table("farmers", [_farmer(farmer) for farmer in now.farmers])
     _table("failed", [_failed(task) for task in failed])
@@ -50,16 +54,20 @@ def _table(title: str, rows: list[str]) -> None:
 
 def _running(task: state.RunningTask) -> str:
     again = f" attempt {task.attempt}" if task.attempt > 1 else ""
-    return f"{task.id}  {task.host} slot {task.slot}{again}  {format_duration(max(0.0, task.age))}  {task.task[:60]}"
+    age = format_duration(max(0.0, task.age))
+    return f"{task.id}  {task.host} slot {task.slot}{again}  {age}  {words.cut(task.task)}"
 
 
 def _farmer(farmer: state.FarmerState) -> str:
-    alive = "alive" if farmer.alive else "dead"
-    age = format_duration(max(0.0, farmer.age))
-    slots = words.count(farmer.slots, "slot")
-    return f"{farmer.host} pid {farmer.pid}  {alive}  {age}  {slots}, {farmer.running} running, {farmer.held} held"
+    life = "suspended" if farmer.suspended else "alive" if farmer.alive else "dead"
+    since = "up" if farmer.alive else "began"
+    ago = "" if farmer.alive else " ago"
+    row = f"{farmer.host} pid {farmer.pid}  {life}  {since} {format_duration(max(0.0, farmer.age))}{ago}"
+    if farmer.alive:
+        return f"{row}  {words.count(farmer.slots, 'slot')}, {farmer.running} running, {farmer.held} held"
+    return f"{row}  {words.count(farmer.running + farmer.held, 'task')} lost"
 
 
 def _failed(task: state.FailedTask) -> str:
     end = words.ending_of(task.outcome, task.status) if task.outcome else "no record"
-    return f"{task.id}  {end}  {task.task[:60]}"
+    return f"{task.id}  {end}  {words.cut(task.task)}"

@@ -37,6 +37,7 @@ _DOUBT_SECONDS = 2.0
 _FAILURES_SHOWN = 10
 _LONGEST_BACKOFF = 60.0
 _PUT_OFF_SECONDS = 0.5
+_PATIENCE_WITH_LOCK = 10.0
 _NODE_IS_FULL = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
@@ -64,16 +65,17 @@ class Farmer:
         self._slots = Slots(rules.slots, self._logs, self._poll)
         self._pace = Pace()
         self._visits = Visits(books, rules.slots, self._pace, observer, wait=rules.wait)
-        self._before = opened.census
+        self._visits.leaving.company = opened.company
         self._tally = Tally(tasks=books.register.tasks, company=opened.company)
         if opened.census is not None:
             self._tally.before = opened.census.finished + opened.census.failed
             self._tally.failed_before = opened.census.failed
         self._retries: list[tuple[float, int, Task, int]] = []
         self._doubtful: list[tuple[float, Attempt]] = []
-        self._failures: list[Attempt] = []
+        self._failures: dict[int, Attempt] = {}
         self._stopping: str | None = None
-        self._hurried = self._draining = self._nothing_fits = False
+        self._hurried_at: float | None = None
+        self._draining = self._nothing_fits = False
         self._last_beat = time.monotonic()
         self._last_look = 0.0
 
@@ -85,27 +87,39 @@ class Farmer:
         """
         begin = time.monotonic()
         self._poll.register(signals, select.EPOLLIN)
-        ready: list[int] = []
-        try:
-            while True:
-                now = time.monotonic()
-                self._obey(signals, now)
-                self._take_in(ready, now)
-                self._hand_out(now)
-                if self._stopping and not self._slots.running:
-                    process.end_strays(())  # before their tasks go back, for others to start
-                if self._visits.visit(now, self._need()):
-                    break
-                self._keep_house(now)
-                ready = [descriptor for descriptor, _ in self._poll.poll(self._pause())]
-        except FarmError:
-            self._slots.kill_all()
-            raise
-        finally:
-            self._poll.close()
-            process.end_strays(())
-            self._logs.close()
+        with contextlib.ExitStack() as at_the_end:
+            at_the_end.callback(self._poll.close)
+            at_the_end.callback(self._logs.close)
+            at_the_end.callback(process.end_strays, ())
+            at_the_end.callback(self._slots.kill_all)
+            self._loop(signals)
         return self._summary(time.monotonic() - begin)
+
+    def _loop(self, signals: Signals) -> None:
+        ready: list[int] = []
+        while True:
+            now = time.monotonic()
+            self._obey(signals, now)
+            self._take_in(ready, now)
+            self._hand_out(now)
+            if self._stopping and not self._slots.running:
+                process.end_strays(())  # before their tasks go back, for others to start
+            if self._visits.visit(now, self._need()) or self._must_abandon(now):
+                return
+            self._keep_house(now)
+            ready = [descriptor for descriptor, _ in self._poll.poll(self._pause())]
+
+    def _must_abandon(self, now: float) -> bool:
+        """Whether to end without returning what is held, since processes do not die, or the lock is not to be had."""
+        if not self._stopping:
+            return False
+        if self._slots.stuck(now):
+            self._observer.say("processes are stuck in the kernel and do not die; the next run takes their tasks back")
+            return True
+        if self._hurried_at is not None and not self._slots.running and now - self._hurried_at > _PATIENCE_WITH_LOCK:
+            self._observer.say("the lock is not to be had; the next run takes back what is held")
+            return True
+        return False
 
     # -- signals and time
 
@@ -126,8 +140,8 @@ class Farmer:
             self._slots.sentence_all(Outcome.STOPPED, self._rules.stop_signal, self._rules.grace)
             self._doubtful = [(now, attempt) for _, attempt in self._doubtful]
             self._retries.clear()
-        if asked.hurry and not self._hurried:
-            self._hurried = True
+        if asked.hurry and self._hurried_at is None:
+            self._hurried_at = now
             self._slots.hurry()
 
     def _mark(self, reason: str, words: str) -> None:
@@ -141,12 +155,11 @@ class Farmer:
 
     @property
     def _closing(self) -> bool:
-        return bool(self._stopping or self._draining or self._nothing_fits)
+        return bool(self._stopping or self._draining or self._nothing_fits or self._visits.given_up)
 
     def _need(self) -> Need:
-        busy = self._slots.running or self._doubtful
-        waits = (self._visits.queue or self._retries) and not (self._closing or self._visits.in_trouble)
-        return Need(self._slots.free, not (busy or waits), self._closing)
+        at_rest = not (self._slots.running or self._doubtful)
+        return Need(self._slots.free, at_rest, bool(self._visits.queue or self._retries), self._closing)
 
     def _pause(self) -> float:
         """Return for how many seconds nothing needs to be done unless something happens."""
@@ -195,7 +208,7 @@ class Farmer:
             self._own.end(attempt, last=True)
             self._tally.failed += 1
             if len(self._failures) < _FAILURES_SHOWN:
-                self._failures.append(attempt)
+                self._failures[attempt.task.id] = attempt
 
     # -- starts
 
@@ -240,13 +253,14 @@ class Farmer:
         context = TaskContext(place.slot, place.attempt, self._books.layout.root, environment)
         try:
             self._slots.start(place, self._command(place.task, context), environment, output)
-        except (OSError, FarmError) as error:
+        except (OSError, FarmError, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, OSError) and error.errno in _NODE_IS_FULL:
                 self._put_off(place, error)
             else:
                 self._settle(self._slots.fail(place, error))
             return
         self._tally.started += 1
+        self._visits.went_well()
         if self._rules.task_timeout is not None:
             self._slots.limit(place.slot, self._rules.task_timeout)
 
@@ -273,11 +287,14 @@ class Farmer:
 
     def _command(self, task: Task, context: TaskContext) -> Command:
         try:
-            return self._runner.command(task, context)
+            command = self._runner.command(task, context)
         except FarmError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise FarmError(f"the runner failed: {type(error).__name__}: {error}") from error
+        if not getattr(command, "argv", None):
+            raise FarmError(f"the runner returned {command!r}, which is no command")
+        return command
 
     # -- house-keeping and the end
 
@@ -292,31 +309,35 @@ class Farmer:
             if not self._slots.lingering:
                 process.reap_strays(self._slots.leaders)
             tally = self._tally
-            tally.running, tally.held, tally.company = self._slots.running, self._own.count, self._visits.company
+            tally.running, tally.held, tally.company = (
+                self._slots.running,
+                self._own.count,
+                self._visits.leaving.company,
+            )
             tally.waiting = self._books.waiting()
+            if tally.company:
+                tally.before = None  # what others did in the meantime is not known any more
             self._observer.tick(tally)
 
     def _has_no_strays(self) -> bool:
         return process.no_strays(self._slots.leaders)
 
     def _summary(self, seconds: float) -> Summary:
-        tally, census = self._tally, self._visits.census
+        tally, leaving, layout = self._tally, self._visits.leaving, self._books.layout
         tally.running, tally.held = 0, self._own.count
-        if census is not None:
-            finished, failed, left, exact = census.finished, census.failed, census.held + census.waiting, True
-        else:
-            failed = sum(1 for _ in records.ids(self._books.layout.failed))
-            exact = self._before is not None and not self._visits.company
-            if exact and self._before is not None:
-                finished = self._before.finished + tally.finished
-                left = tally.tasks - finished - failed
-            else:
-                left = self._books.waiting()
-                finished = min(self._books.recorded(), tally.tasks - failed - left)
         stopped_by = self._stopping or ("USR2" if self._draining else None)
+        census, exact = leaving.census, True
+        if census is not None:
+            finished, failed, left = census.finished, census.failed, census.held + census.waiting
+        else:
+            # Counted only where the exit status depends on it: a thousand farmers may leave at once.
+            exact = bool(stopped_by or not leaving.company)
+            failed = records.count(layout.failed)
+            finished = records.count(layout.finished) if exact else self._books.recorded()
+            left = tally.tasks - finished - failed if exact else self._books.waiting()
         return Summary(
-            tally, seconds, self._slots.busy_seconds, tuple(self._failures), finished, failed, left, exact,
-            self._visits.company, left if self._nothing_fits else 0, stopped_by, claims_left=self._own.count > 0,
+            tally, seconds, self._slots.busy_seconds, tuple(self._failures.values()), finished, failed, left, exact,
+            leaving.company, left if self._nothing_fits else 0, stopped_by, claims_left=self._own.count > 0,
         )  # fmt: skip
 
 

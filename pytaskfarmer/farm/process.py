@@ -1,8 +1,8 @@
 """Processes of tasks: start them, and find and kill what they leave behind."""
 
+import contextlib
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterable, Mapping
 
@@ -34,19 +34,34 @@ def _start(command: Command, environment: Mapping[str, str], output: int) -> int
     if command.environment:
         environment = _changed(environment, command.environment)
     if command.cwd is None:
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, output, 1),
-            (os.POSIX_SPAWN_DUP2, output, 2),
-        ]
-        return os.posix_spawn(
-            program, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
-        )
+        try:
+            return _spawn(program, argv, environment, output)
+        except NotImplementedError:
+            pass  # this Python was built for a C library that cannot start a session: subprocess can
+    return _start_by_subprocess(program, argv, environment, command.cwd, output)
+
+
+def _spawn(program: bytes, argv: list[bytes], environment: Mapping[str, str], output: int) -> int:
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, output, 1),
+        (os.POSIX_SPAWN_DUP2, output, 2),
+    ]
+    return os.posix_spawn(
+        program, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
+    )
+
+
+def _start_by_subprocess(
+    program: bytes, argv: list[bytes], environment: Mapping[str, str], cwd: str | None, output: int
+) -> int:
+    import subprocess
+
     before = signal.signal(signal.SIGTTOU, signal.SIG_DFL)  # subprocess resets the other two by itself
     try:
         child = subprocess.Popen(
-            argv, executable=program, env=environment, cwd=command.cwd, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            argv, executable=program, env=environment, cwd=cwd, start_new_session=True, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=output,
         )  # fmt: skip
     finally:
         signal.signal(signal.SIGTTOU, before)
@@ -168,10 +183,11 @@ def end_strays(leaders: Iterable[int], task_id: int | None = None, patience: flo
     """
     leaders = frozenset(leaders)
     give_up = time.monotonic() + patience
-    while (strays := _strays(leaders, task_id)) and time.monotonic() < give_up:
-        for pid in strays:
-            signal_process(pid, signal.SIGKILL)
-        time.sleep(0.001)
+    with contextlib.suppress(OSError):  # no descriptor left to look with: the guard will find them
+        while (strays := _strays(leaders, task_id)) and time.monotonic() < give_up:
+            for pid in strays:
+                signal_process(pid, signal.SIGKILL)
+            time.sleep(0.001)
 
 
 def _strays(leaders: frozenset[int], task_id: int | None) -> list[int]:

@@ -23,6 +23,7 @@ from pytaskfarmer.workdir.logs import Logs
 
 _POLL_GROUP = 0.01
 _KILL_AGAIN = 1.0
+_PATIENCE_AFTER_KILL = 30.0
 
 
 class Place(NamedTuple):
@@ -51,6 +52,7 @@ class Running:
     patience_ends: float | None = None
     leader: Attempt | None = None
     killed: int = 0
+    killed_at: float | None = None
 
 
 class Slots:
@@ -192,11 +194,16 @@ class Slots:
         )  # fmt: skip
 
     def _group_is_gone(self, run: Running) -> bool:
+        """Whether nothing is left of the group, or what is left was killed long ago and is stuck in the kernel."""
         gone, killed = process.reap_group(run.pid)
         run.killed += killed
-        if not gone and (run.patience_ends is None or time.monotonic() >= run.patience_ends):
+        if gone:
+            return True
+        now = time.monotonic()
+        if run.patience_ends is None or now >= run.patience_ends:
+            run.killed_at = run.killed_at or now
             process.signal_group(run.pid, signal.SIGKILL)
-        return gone
+        return run.killed_at is not None and now - run.killed_at > _PATIENCE_AFTER_KILL
 
     # -- the ladder
 
@@ -217,6 +224,7 @@ class Slots:
             run = self._running[slot]
             if run.leader is None and run.patience_ends is not None and now >= run.patience_ends:
                 run.patience_ends = now + _KILL_AGAIN
+                run.killed_at = run.killed_at or now
                 process.signal_group(run.pid, signal.SIGKILL)
 
     def _sentence(self, run: Running, outcome: Outcome, number: int, grace: float) -> None:
@@ -234,16 +242,19 @@ class Slots:
             self._running[slot].patience_ends = 0.0
 
     def kill_all(self) -> None:
-        """KILL every group and reap what can be reaped, without recording anything."""
+        """KILL every group that is left, without recording anything."""
         self.signal_all(signal.SIGKILL)
-        for run in self._running.values():
-            if run.leader is None:
-                os.waitpid(run.pid, 0)
+
+    def stuck(self, now: float) -> bool:
+        """Whether all that still runs was killed long ago and does not die."""
+        runs = self._running.values()
+        return bool(runs) and all(r.killed_at is not None and now - r.killed_at > _PATIENCE_AFTER_KILL for r in runs)
 
     def next_event(self) -> float | None:
         """Return when (monotonic clock) something must be looked at without being signalled."""
         times = [run.time_limit for run in self._limited if run.time_limit is not None]
-        times += [t for s in self._sentenced if (t := self._running[s].patience_ends) is not None]
+        sentenced = (self._running[slot] for slot in self._sentenced)
+        times += [r.patience_ends for r in sentenced if r.leader is None and r.patience_ends is not None]
         if self._lingering:
             times.append(time.monotonic() + _POLL_GROUP)
         return min(times, default=None)

@@ -39,20 +39,20 @@ class Host(Observer, Protocol):
         ...
 
 
-def work(job: Work, host: Host, environment: Mapping[str, str], guard: GuardLink) -> Summary:
+def work(wanted: Work, host: Host, environment: Mapping[str, str], guard: GuardLink) -> Summary:
     """Farm until the list is done or a signal stops it. Raises `FarmError` for what a person must mend."""
     with Signals(environment) as signals:
 
         def must_stop() -> bool:
-            return signals.read().stop is not None or job.rules.deadline.reached(time.monotonic())
+            return signals.read().stop is not None or wanted.rules.deadline.reached(time.monotonic())
 
         while True:
-            opening = Opening(job.layout, job.source, job.wish, host.say, must_stop, process.kill_leftovers)
+            opening = Opening(wanted.layout, wanted.source, wanted.wish, host.say, must_stop, process.kill_leftovers)
             opened = opening.run()
             guard.keep(opened.books.life.descriptor)
-            rules = replace(job.rules, slots=max(1, min(job.rules.slots, opened.books.register.tasks)))
+            rules = replace(wanted.rules, slots=max(1, min(wanted.rules.slots, opened.books.register.tasks)))
             try:
-                return _farm(job, opened, rules, host, environment, signals)
+                return _farm(wanted, opened, rules, host, environment, signals)
             except Evicted as eviction:
                 host.say(f"{eviction} Starting again.")
             finally:
@@ -61,8 +61,8 @@ def work(job: Work, host: Host, environment: Mapping[str, str], guard: GuardLink
 
 
 def _farm(
-    job: Work, opened: Opened, rules: Rules, host: Host, environment: Mapping[str, str], signals: Signals
+    wanted: Work, opened: Opened, rules: Rules, host: Host, environment: Mapping[str, str], signals: Signals
 ) -> Summary:
-    mode = logs.choose(job.logs, opened.books.register.tasks)
+    mode = logs.choose(wanted.logs, opened.books.register.tasks)
     host.begin(opened, rules, mode)
-    return Farmer(opened, job.runner, mode, rules, host, environment).run(signals)
+    return Farmer(opened, wanted.runner, mode, rules, host, environment).run(signals)

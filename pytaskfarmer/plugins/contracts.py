@@ -13,10 +13,14 @@ from pytaskfarmer.task import Task
 
 @dataclass(frozen=True, slots=True)
 class Tasklist:
-    """What a handler reads: the list's path, and the absolute path of the work directory."""
+    """What a handler reads: the list's path, and the absolute path of the work directory.
+
+    A list that is `growing` may be in the middle of being written: what has no line end yet is no task yet.
+    """
 
     path: str
     workdir: str
+    growing: bool = False
 
 
 class Handler(Protocol):

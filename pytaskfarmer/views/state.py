@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from pytaskfarmer.errors import WorkdirError
@@ -29,13 +29,18 @@ class RunningTask:
 
 @dataclass(frozen=True, slots=True)
 class FarmerState:
-    """A registered farmer. `alive` is what its heartbeat and, on its own node, its process tell; `age` in seconds."""
+    """A registered farmer; `age` in seconds.
+
+    `alive` is what its heartbeat and, on its own node, its process tell; only there it can be seen to be `suspended`.
+    `held` counts what it has taken and does not run now.
+    """
 
     name: str
     host: str
     pid: int
     slots: int
     alive: bool
+    suspended: bool
     age: float
     held: int
     running: int
@@ -53,7 +58,11 @@ class FailedTask:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Counts of a run, its running tasks and its farmers. `lost` tasks were held by the dead or are named nowhere."""
+    """Counts of a run, its running tasks and its farmers.
+
+    Every task is counted once. `held` are those that a living farmer has taken and does not run now: about to start,
+    waiting for another attempt, or just ended. `lost` ones were taken by the dead, or are named nowhere.
+    """
 
     workdir: str
     tasklist: str
@@ -80,7 +89,13 @@ def workdir_of(path: str) -> Layout:
             raise WorkdirError(f"{candidate}: cannot be read: permission denied.")
         if any(os.path.exists(p) for p in (layout.register, layout.toprocess, layout.finished)):
             return layout
-    raise WorkdirError(f"{path}: not a work directory. Name the directory that holds `toprocess` and `finished`.")
+    if os.path.isdir(path):
+        raise WorkdirError(f"{path}: not a work directory. Name the directory that holds `toprocess` and `finished`.")
+    if os.path.exists(path):
+        raise WorkdirError(
+            f"{path}: has not been run: there is no {path}_workdir. If it was run with --workdir DIR, name DIR."
+        )
+    raise WorkdirError(f"{path}: no such file or directory. Name a task list or its work directory.")
 
 
 def read(layout: Layout) -> State:
@@ -91,42 +106,59 @@ def read(layout: Layout) -> State:
     waiting = set(records.ids(layout.toprocess)) - done - failed
     farmers: list[FarmerState] = []
     running: list[RunningTask] = []
-    held_ids: set[int] = set()
+    taken: set[int] = set()
     now = time.time()
     for name in roster.names(layout):
-        held = claims.read(layout.claim(name))
-        farmer = held.farmer
+        claimed = claims.read(layout.claim(name))
+        farmer = claimed.farmer
         if farmer is None:
             continue
         alive = is_alive(layout, farmer)
-        open_ids = held.texts.keys() - done - failed - waiting
+        theirs = claimed.texts.keys() - done - failed - waiting
         if alive:
-            held_ids |= open_ids
+            taken |= theirs
+        held = len(theirs - claimed.running.keys())
         farmers.append(
             FarmerState(
-                name, farmer.host, farmer.pid, farmer.slots, alive, now - farmer.began, len(open_ids), len(held.running)
+                name, farmer.host, farmer.pid, farmer.slots, alive, alive and _is_suspended(farmer), now - farmer.began,
+                held, len(theirs) - held,
             )
-        )
-        for task_id, (attempt, slot, began) in sorted(held.running.items()):
-            text = printable(held.texts.get(task_id, ""))
+        )  # fmt: skip
+        for task_id in sorted(theirs & claimed.running.keys()):
+            attempt, slot, began = claimed.running[task_id]
+            text = printable(claimed.texts[task_id])
             running.append(RunningTask(task_id, text, attempt, farmer.host, slot, now - began, name, alive))
     tasks = known.tasks if known else len(done | failed | waiting)
-    lost = max(0, tasks - len(done) - len(failed) - len(waiting) - len(held_ids))
+    lost = max(0, tasks - len(done) - len(failed) - len(waiting) - len(taken))
+    runs = sum(task.alive for task in running)
     return State(
-        layout.root, known.source if known else "", tasks, len(done), len(failed), sum(r.alive for r in running),
-        len(held_ids), len(waiting), lost, known is None or known.complete, tuple(running), tuple(farmers),
+        layout.root, known.source if known else "", tasks, len(done), len(failed), runs, max(0, len(taken) - runs),
+        len(waiting), lost, known is None or known.complete, tuple(running), tuple(farmers),
     )  # fmt: skip
+
+
+def endings(layout: Layout, ids: Container[int] | None = None) -> dict[int, tuple[str, int | str | None]]:
+    """Return the outcome of each task's last attempt that was not stopped, and its exit status or signal's name.
+
+    Of these tasks, or of all; reads the whole timeline.
+    """
+    ends: dict[int, tuple[str, int | str | None]] = {}
+    for event in timeline.read(layout.timeline):
+        args = event.get("args", {})
+        task_id = args.get("id")
+        if (
+            task_id is not None
+            and (ids is None or task_id in ids)
+            and args.get("outcome", Outcome.STOPPED.value) != Outcome.STOPPED.value
+        ):
+            ends[task_id] = (args["outcome"], args.get("status", args.get("signal")))
+    return ends
 
 
 def failures(layout: Layout) -> Iterator[FailedTask]:
     """Yield the tasks that have failed, with what the timeline says of their last attempt."""
     failed = dict(records.scan(layout.failed))
-    ends: dict[int, tuple[str, int | str | None]] = {}
-    if failed:
-        for event in timeline.read(layout.timeline):
-            args = event.get("args", {})
-            if args.get("id") in failed and args.get("outcome") != Outcome.STOPPED.value:
-                ends[args["id"]] = (args.get("outcome", ""), args.get("status", args.get("signal")))
+    ends = endings(layout, failed) if failed else {}
     for task_id, text in failed.items():
         outcome, status = ends.get(task_id, (None, None))
         yield FailedTask(task_id, printable(text.decode("utf-8", "surrogateescape")), outcome, status)
@@ -139,4 +171,14 @@ def is_alive(layout: Layout, farmer: identity.Farmer) -> bool:
     try:
         return time.time() - os.stat(layout.claim_lock(farmer.name)).st_mtime < _SILENT
     except FileNotFoundError:
+        return False
+
+
+def _is_suspended(farmer: identity.Farmer) -> bool:
+    if not farmer.same_pids:
+        return False
+    try:
+        with open(f"/proc/{farmer.pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "T"
+    except OSError:
         return False

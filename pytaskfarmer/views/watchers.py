@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import time
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -52,6 +53,11 @@ class Plain(AbstractContextManager["Plain"]):
         """Print a line."""
         self._print(f"pytaskfarmer: {line}")
 
+    def warn(self, line: str) -> None:
+        """Print a line on standard error, also if nothing else is wanted."""
+        with contextlib.suppress(OSError):
+            print(f"pytaskfarmer: {line}", file=sys.stderr, flush=True)
+
     def _print(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a terminal that was closed must not take the tasks with it
             print(line, file=self._stream, flush=True)
@@ -62,6 +68,8 @@ class Plain(AbstractContextManager["Plain"]):
         self._begin = time.monotonic()
         self._next = self._begin + self._spacing
         self.say(words.start_line(opened, rules, logs))
+        if not opened.books.register.tasks:
+            self.warn("the list has no tasks")
 
     def tick(self, tally: Tally) -> None:
         """Print a line of progress, if it is time for one."""
@@ -85,7 +93,7 @@ class Plain(AbstractContextManager["Plain"]):
 
 
 class Quiet(Plain):
-    """Nothing is said."""
+    """Nothing is said but warnings."""
 
     def _print(self, line: str) -> None:
         pass
@@ -115,6 +123,13 @@ class Live(Plain):
 
         with contextlib.suppress(OSError):
             self._console.print(Text(line, style=style or ""))
+
+    def warn(self, line: str) -> None:
+        """Print a line; above the live one if both go to a terminal."""
+        if sys.stderr.isatty():
+            self._print(f"pytaskfarmer: {line}", style="yellow")
+        else:
+            super().warn(line)
 
     def begin(self, opened: Opened, rules: Rules, logs: str) -> None:
         """Print the line at the start, and the live line below it."""

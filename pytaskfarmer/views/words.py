@@ -13,6 +13,8 @@ from pytaskfarmer.workdir.layout import Layout
 from pytaskfarmer.workdir.opening import Opened
 
 _TEXT_SHOWN = 60
+_ENDS_THAT_TELL = 3
+"""No time to go is estimated before so many tasks, and one in each slot, have ended."""
 
 
 def place(path: str) -> str:
@@ -24,6 +26,11 @@ def place(path: str) -> str:
 def count(number: int, noun: str) -> str:
     """Return "1 task", "1,200 tasks"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def cut(text: str) -> str:
+    """Return a task's text, short enough for a line, with `…` where it was cut."""
+    return printable(text, _TEXT_SHOWN)
 
 
 def ending(attempt: Attempt) -> str:
@@ -74,7 +81,7 @@ def progress_line(tally: Tally, seconds: float) -> str:
     rate = ended / seconds if seconds > 0 else 0.0
     if rate > 0:
         parts.append(f"{rate:.3g}/s")
-        if not tally.company and left(tally):
+        if not tally.company and left(tally) and ended >= max(_ENDS_THAT_TELL, tally.running):
             parts.append(f"about {format_duration(left(tally) / rate)} to go")
     return ", ".join(parts)
 
@@ -89,7 +96,7 @@ def left(tally: Tally) -> int:
 def end_line(attempt: Attempt) -> str:
     """Return the line about one end that `--verbose` prints."""
     again = f" (attempt {attempt.number})" if attempt.number > 1 else ""
-    text = printable(attempt.task.text, _TEXT_SHOWN)
+    text = cut(attempt.task.text)
     return f"task {attempt.task.id}{again}: {ending(attempt)} after {format_duration(attempt.duration)}: {text}"
 
 
@@ -102,13 +109,18 @@ def summary_lines(summary: Summary, layout: Layout, logs: str, slots: int) -> It
     ]
     if summary.left:
         counts.append(f"{about}{summary.left:,} left")
+    tally = summary.tally
+    if not (summary.left or tally.finished or tally.failed or tally.stopped):
+        yield f"{', '.join(counts)}; nothing was left to do"
+        yield from _next_step(summary, layout, logs)
+        return
     wall = f"{format_duration(summary.seconds)}"
     busy = summary.busy_seconds / (summary.seconds * slots) if summary.seconds > 0 else 0.0
     yield f"{', '.join(counts)}; {wall}, {count(slots, 'slot')} busy {min(busy, 1.0):.0%} of the time"
     if summary.failures:
-        yield "failed here:"
+        yield "failed in this run:"
         for attempt in summary.failures:
-            text = printable(attempt.task.text, _TEXT_SHOWN)
+            text = cut(attempt.task.text)
             yield f"  {attempt.task.id}  {ending(attempt)}  {text}{_log(attempt, layout, logs)}"
         if summary.tally.failed > len(summary.failures):
             yield f"  and {summary.tally.failed - len(summary.failures):,} more"
@@ -120,22 +132,26 @@ def summary_lines(summary: Summary, layout: Layout, logs: str, slots: int) -> It
             yield f"{count(summary.tally.stopped, 'running task')} went back to the list"
     if summary.claims_left:
         yield "the work directory cannot be written: nothing is lost, and the next run records what this one held"
-    yield from _next_step(summary, layout)
+    yield from _next_step(summary, layout, logs)
 
 
 def _log(attempt: Attempt, layout: Layout, logs: str) -> str:
     if logs == "files":
         return f"  {place(layout.log(attempt.task.id))}"
+    if logs == "pack":
+        return f"  pytaskfarmer logs {shlex.quote(place(layout.root))} {attempt.task.id}"
     return ""
 
 
-def _next_step(summary: Summary, layout: Layout) -> Iterator[str]:
+def _next_step(summary: Summary, layout: Layout, logs: str) -> Iterator[str]:
     directory = shlex.quote(place(layout.root))
-    if summary.failures:
+    if summary.failures and logs == "files":
         yield f"see: pytaskfarmer logs {directory} {summary.failures[0].task.id}"
+    if summary.list_failed > len(summary.failures):
+        yield f"all that failed: pytaskfarmer status {directory}"
     if summary.left and summary.exit_status == 3:
         yield "next: run the same command again to resume"
     elif summary.left:
-        yield f"the rest is held by {count(summary.others, 'other farmer')}"
+        yield f"the rest is held by {count(summary.others, 'other farmer')} (--wait waits for it)"
     elif summary.list_failed:
         yield "next: run the same command with --retry-failed"

@@ -37,11 +37,6 @@ class Census:
         """The number of tasks in the list."""
         return len(self.where)
 
-    @property
-    def missing(self) -> int:
-        """How many tasks are named nowhere."""
-        return self.where.count(_NOWHERE)
-
     def is_missing(self, task_id: int) -> bool:
         """Whether nothing that ranks at least as `toprocess` names the task."""
         return task_id < len(self.where) and self.where[task_id] == _NOWHERE
@@ -57,18 +52,13 @@ def take_census(
     """Hear the files in the order of their rank; ids beyond the list count as surplus."""
     where = bytearray(tasks)
     census = Census(where)
-    for task_id in finished:
-        if task_id < tasks and where[task_id] == _NOWHERE:
-            where[task_id] = _DONE
-            census.finished += 1
-        else:
-            census.doubles = True
-    for task_id in failed:
-        if task_id < tasks and where[task_id] == _NOWHERE:
-            where[task_id] = _DONE
-            census.failed += 1
-        else:
-            census.doubles = True
+    for book, ids in (("finished", finished), ("failed", failed)):
+        for task_id in ids:
+            if task_id < tasks and where[task_id] == _NOWHERE:
+                where[task_id] = _DONE
+                setattr(census, book, getattr(census, book) + 1)
+            else:
+                census.doubles = True
     for task_id in living:
         if task_id < tasks and where[task_id] == _NOWHERE:
             where[task_id] = _HELD

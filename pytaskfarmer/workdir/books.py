@@ -160,7 +160,7 @@ class Books:
         with self.recording(ends):
             size = self.plot([*self._told_lane(), *(self._event(attempt) for attempt in plots), *instants])
         self.own.recorded([end.task.id for end in ends], size)
-        self.own.flush()
+        self.own.flush(publish=True)
         self.own.compact()
         self._lane_told = True
         return ends
@@ -201,7 +201,7 @@ class Books:
         return timeline.lane_events(self.own.lane, self.own.farmer.host, nth, self.own.farmer.slots)
 
     def sync(self) -> None:
-        """Force the books to the disk. Not in a section: it may take long."""
+        """Force the books to the disk; while a farmer works not in a section, since it may take long."""
         for path in (self.layout.finished, self.layout.failed, self.layout.toprocess):
             try:
                 fd = disk.open(path, os.O_RDONLY)
@@ -226,7 +226,7 @@ class Books:
         """Note it on the disk before anybody reads our claims; without that, an audit would take the lines away."""
         with self.unsettling():
             self.own.returned([task.id for task in tasks])
-            self.own.flush()
+            self.own.flush(publish=True)
 
     def retire(self) -> None:
         """Remove this farmer's claims, which must be empty: the very last step; in a section.
@@ -253,4 +253,4 @@ class Books:
             lane = len(lanes) + 1
             self.register = register.update(self.layout, self.register, lanes=(*lanes, host))
         self.own.take_lane(lane, timeline.size(self.layout.timeline))
-        self.own.flush()
+        self.own.flush(publish=True)

@@ -11,9 +11,9 @@ A farmer's claims file is written by that farmer alone. Its first line says who 
     timeline SIZE                   the size of `timeline.json` after this farmer's last commit
     lane N                          its number in the timeline
 
-`hold`, `recorded` and `returned` are written inside a locked section, *after* what they announce is durable for the
-living; `start` and `end` without any lock. So whoever reads a dead farmer's notes knows for each id whether it was
-waiting, running or ended, and only has to look whether the books already say more.
+`hold` is written before a task leaves `toprocess`, `recorded` and `returned` after it is back in the books, all three
+inside the locked section; `start` and `end` are written without any lock. So whoever reads a dead farmer's notes knows
+for each id whether it was waiting, running or ended, and only has to look whether the books already say more.
 """
 
 import enum
@@ -158,22 +158,36 @@ class OwnClaims:
         self._gathered: list[bytes] = []
         self._fd = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         self._size = self._compacted_size = 0
+        self._torn = False
         try:
-            self._write(self._header())
+            self._write(self._header(), publish=True)
         except OSError:
+            self.close()
             disk.unlink(path)
             raise
 
     def _header(self) -> bytes:
         return b"farmer %b\n" % json.dumps(asdict(self.farmer)).encode()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, *, publish: bool = False) -> None:
+        """Append whole lines. To `publish` them is to close the file: other nodes see them before they get L."""
+        if self._torn:
+            data = b"\n" + data
         try:
             disk.append(self._fd, data)
+            if publish:
+                self._reopen()
         except OSError:
+            self._torn = True
             disk.truncate(self._fd, self._size)
+            self._torn = False
             raise
         self._size += len(data)
+        self._torn = False
+
+    def _reopen(self) -> None:
+        fd, self._fd = self._fd, disk.open(self._path, os.O_RDWR | os.O_APPEND)
+        disk.close(fd)
 
     def _move(self, task_id: int, to: Standing) -> None:
         before = self._standing.get(task_id)
@@ -223,7 +237,7 @@ class OwnClaims:
     def hold(self, records: Sequence[tuple[int, bytes]]) -> list[Task]:
         """Note tasks as held, with one write."""
         tasks = [Task(task_id, decode(text)) for task_id, text in records]
-        self._write(b"".join([*self._gathered, *map(_hold_note, tasks)]))
+        self._write(b"".join([*self._gathered, *map(_hold_note, tasks)]), publish=True)
         self._gathered.clear()
         for task in tasks:
             self._move(task.id, Standing.HELD)
@@ -271,10 +285,10 @@ class OwnClaims:
         self.lane, self._timeline_size = lane, timeline_size
         self._gathered.append(b"lane %d\ntimeline %d\n" % (lane, timeline_size))
 
-    def flush(self) -> None:
-        """Write what was gathered."""
+    def flush(self, *, publish: bool = False) -> None:
+        """Write what was gathered; in a section `publish` it, for others to read."""
         if self._gathered:
-            self._write(b"".join(self._gathered))
+            self._write(b"".join(self._gathered), publish=publish)
             self._gathered.clear()
 
     def is_file(self) -> bool:
@@ -290,12 +304,14 @@ class OwnClaims:
         notes += [_end_note(attempt, last) for attempt, last in self._plotless if attempt.task.id in self._tasks]
         notes += [self._starts[i] for i, standing in self._standing.items() if standing is Standing.RUNNING]
         tmp = self._path + TMP_SUFFIX
-        disk.write_file(tmp, [b"".join(notes)])
-        fd = disk.open(tmp, os.O_RDWR | os.O_APPEND)
-        disk.rename(tmp, self._path)
-        os.close(self._fd)
-        self._fd = fd
-        self._size = self._compacted_size = os.fstat(fd).st_size
+        try:
+            disk.write_file(tmp, [b"".join(notes)])
+            disk.rename(tmp, self._path)
+        except OSError:
+            disk.unlink(tmp)
+            raise
+        self._reopen()
+        self._size = self._compacted_size = os.fstat(self._fd).st_size
         self._gathered.clear()
 
     def close(self) -> None:

@@ -19,13 +19,14 @@ by a heartbeat that advances although the lock that should go with it is free.
 
 import errno
 import os
+import tempfile
 import time
 from typing import Protocol
 
 from filelock import lock_descriptor, unlock_descriptor
 
 from pytaskfarmer.errors import LockError
-from pytaskfarmer.workdir.layout import Layout, disk
+from pytaskfarmer.workdir.layout import TMP_SUFFIX, Layout, disk
 
 FLOCK, LEASE = "flock", "lease"
 LEASE_SECONDS = 60.0
@@ -97,18 +98,18 @@ def choose(layout: Layout, kind: str, lease_seconds: float = LEASE_SECONDS) -> L
     return Leases(layout, lease_seconds) if kind == LEASE else KernelLocks(layout)
 
 
-def refusal(layout: Layout) -> str | None:
-    """Say why kernel locks do not work on this file system, or return None: they do."""
-    fd = disk.open(layout.lock, os.O_RDWR | os.O_CREAT)
+def refusal(directory: str) -> str | None:
+    """Say why kernel locks do not work in this directory, or return None: they do. Tried on a file of our own."""
+    fd, path = tempfile.mkstemp(prefix="lock.", suffix=TMP_SUFFIX, dir=directory)
     try:
-        if lock_descriptor(fd, blocking=False):
-            unlock_descriptor(fd)
+        lock_descriptor(fd, blocking=False)
     except OSError as error:
         if error.errno in _REFUSED:
             return os.strerror(error.errno)
         raise
     finally:
         os.close(fd)
+        disk.unlink(path)
     return None
 
 

@@ -27,7 +27,7 @@ from pytaskfarmer.workdir.registration import (
     Interrupted,
     OpeningStopped,
     Say,
-    kill_leftovers,
+    cleared_section,
     registered,
     wait_for,
     withdraw,
@@ -85,7 +85,10 @@ class Opening:
     def run(self) -> Opened:
         """Create or join. Raises `FarmError` with nothing changed where the list or the directory is unusable."""
         self._check_disk()
-        known = register.read(self._layout)
+        try:
+            known = register.read(self._layout)
+        except OSError as error:
+            raise _cannot(self._layout, error) from None
         if known is None:
             known = self._publish()
         self._check(known)
@@ -129,7 +132,6 @@ class Opening:
                 stub = _with_list(stub, print_of_list)
             return register.publish(layout, stub)
         except OSError as error:
-            disk.unlink(layout.lock)
             for directory in reversed(made):
                 with contextlib.suppress(OSError):
                     os.rmdir(directory)
@@ -149,7 +151,7 @@ class Opening:
         if not worth.shared:
             self._say(f"locks: leases, since {worth.reason}")
             return LEASE
-        refused = locking.refusal(self._layout)
+        refused = locking.refusal(self._layout.root)
         if refused:
             self._say(f"locks: leases, since this file system refuses kernel locks ({refused})")
             return LEASE
@@ -245,28 +247,44 @@ class Opening:
                 yield records.line_of(task_id, text)
 
     def _join(self, books: Books) -> Opened:
-        news = None
-        if not books.register.seen(self._source.stat()) or books.register.source != self._source.path:
-            news = fingerprint(self._source, books.register.tasks)
+        news, generation = self._news(books), books.register.generation
         self._lock(books)
         with books.section():
             others = books.roster.others()
-            alive, met_dead = books.roster.somebody_lives(others)
-            healthy = alive and not met_dead and news is None
-            if healthy:
+            if news is None and books.roster.looks_healthy(others):
                 books.take_lane()
                 return Opened(books, None, len(others))
-            attendance = books.roster.attendance()
-        kill_leftovers(books, attendance, self._kill)
-        self._lock(books)
         words: list[str] = []
-        with books.section():
-            attendance = books.roster.attendance()
-            census = self._revise(books, news, attendance, words.append)
-            books.take_lane()
+        done = False
+        while not done:
+            with cleared_section(books, self._lock, self._kill) as attendance:
+                if news is None or books.register.generation == generation:
+                    census = self._revise(books, news, attendance, words.append)
+                    done = not attendance.more
+                if done:
+                    books.take_lane()
+            if not done:  # more of the dead, or somebody took over the list in the meantime
+                news, generation = self._news(books), books.register.generation
         for line in words:
             self._say(line)
         return Opened(books, census, len(attendance.others))
+
+    def _news(self, books: Books) -> Fingerprint | None:
+        """Read the list, unless it is as it was. One that has grown counts up to its last line end."""
+        known, now = books.register, self._source.stat()
+        if known.seen(now) and known.source == self._source.path:
+            return None
+        source = self._source
+        unfinished = now.st_size > max(known.size, 0) and not _ends_in_newline(source.path)
+        if unfinished:
+            source = replace(source, tasklist=replace(source.tasklist, growing=True))
+        news = fingerprint(source, known.tasks)
+        assert news is not None
+        if unfinished:
+            self._source = books.source = source
+            self._say("the last line of the list has no line end yet: it is left out for now")
+            return replace(news, size=-1)
+        return news
 
     def _revise(self, books: Books, news: Fingerprint | None, attendance: Attendance, say: Say) -> Census:
         """Audit the dead, then take over what changed in the list or was wished for; `say` must not print yet."""
@@ -281,6 +299,14 @@ class Opening:
         elif self._wish.retry_failed and revision.retry(books, None):
             census = recovery.restore(books, Attendance())
         return census
+
+
+def _ends_in_newline(path: str) -> bool:
+    if not os.path.isfile(path):
+        return True
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
 
 
 def _cannot(layout: Layout, error: OSError) -> WorkdirError:

@@ -79,6 +79,16 @@ def end_of_last_line(fd: int) -> int:
     return 0
 
 
+def count(path: str) -> int:
+    """Return the number of lines, quickly; a torn one at the end is none."""
+    try:
+        file = open(path, "rb", buffering=0)
+    except FileNotFoundError:
+        return 0
+    with file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(16 * _BLOCK), b""))
+
+
 class Appending:
     """One file that a locked section appends to, and can put back as it was.
 

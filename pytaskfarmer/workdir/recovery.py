@@ -77,11 +77,12 @@ def sweeps(layout: Layout) -> int:
 
 
 def seconds_since_sweep(layout: Layout) -> float:
-    """Return how long ago the last sweep was, as far as clocks agree; it only serves to make them rare."""
+    """Return how long ago the last sweep was. One from the future, by a clock that goes wrong, was long ago."""
     try:
-        return max(0.0, time.time() - os.stat(layout.sweep).st_mtime)
+        ago = time.time() - os.stat(layout.sweep).st_mtime
     except FileNotFoundError:
         return float("inf")
+    return ago if ago >= 0 else float("inf")
 
 
 def _take_census(books: Books, attendance: Attendance) -> Census:

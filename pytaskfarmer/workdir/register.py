@@ -60,7 +60,7 @@ def new_run() -> str:
 def read(layout: Layout) -> Register | None:
     """Return the register, or None where there is none yet.
 
-    Raises `WorkdirError` for one that this version cannot read.
+    Raises `WorkdirError` for one that this version does not understand, and OSError.
     """
     path = layout.register
     try:
@@ -77,8 +77,6 @@ def read(layout: Layout) -> Register | None:
         return Register(**{name: value for name, value in facts.items() if name in known})
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise WorkdirError(f"{path}: cannot be read: {error.strerror}. Use another work directory.") from None
     except (ValueError, KeyError, TypeError) as error:
         raise WorkdirError(
             f"{path}: not a register of a work directory ({error}). Use another work directory."

@@ -19,6 +19,9 @@ Interrupted = Callable[[], bool]
 Wait = Callable[[Callable[[], bool], Callable[[], str]], None]
 
 
+_PATIENCE = 2.0
+
+
 class OpeningStopped(FarmError):
     """A stop signal came before this farmer was registered."""
 
@@ -36,18 +39,36 @@ def visit(layout: Layout, kill: KillLeftovers) -> Iterator[Books]:
     def wait(attempt: Callable[[], bool], holder: Callable[[], str]) -> None:
         wait_for(attempt, holder, lambda: False, lambda line: None)
 
+    def lock(books: Books) -> None:
+        wait(books.try_lock, books.lock_holder)
+
     books = registered(layout, known, 0, "", None, wait)
     try:
-        wait(books.try_lock, books.lock_holder)
-        with books.section():
-            attendance = books.roster.attendance()
-        kill_leftovers(books, attendance, kill)
-        wait(books.try_lock, books.lock_holder)
-        with books.section():
-            recovery.restore(books, books.roster.attendance(), absent_too=False)
+        with cleared_section(books, lock, kill) as attendance:
+            recovery.restore(books, attendance, absent_too=False)
             yield books
+            books.retire()
     finally:
         withdraw(books)
+
+
+@contextmanager
+def cleared_section(books: Books, lock: Callable[[Books], None], kill: KillLeftovers) -> Iterator[Attendance]:
+    """Give the attendance, in a section, when nothing runs any more of those who are dead in it.
+
+    Killing takes time and is done outside the section, and while it is done others may die: so look again until no new
+    dead are found. We keep the locks of the dead all the while.
+    """
+    cleared: set[str] = set()
+    while True:
+        lock(books)
+        with books.section():
+            attendance = books.roster.attendance()
+            if cleared.issuperset(attendance.dead):
+                yield attendance
+                return
+        kill_leftovers(books, attendance, kill)
+        cleared.update(attendance.dead)
 
 
 def registered(
@@ -76,10 +97,14 @@ def registered(
 
 def withdraw(books: Books) -> None:
     """Take our claims back, if they are empty; what cannot be taken back is left to the next farmer's audit."""
+    give_up = time.monotonic() + _PATIENCE
     try:
-        if not books.own.count and books.try_lock():
-            with books.section():
-                books.retire()
+        while books.own.is_file() and not books.own.count and time.monotonic() < give_up:
+            if books.try_lock():
+                with books.section():
+                    books.retire()
+                break
+            time.sleep(0.01)
     except (OSError, FarmError):
         pass
     finally:

@@ -87,6 +87,8 @@ def compare(
     for task_id, text in source.stream():
         if task_id < known.tasks and places[task_id] and hash(text.strip()) != texts[task_id]:
             found.changed[task_id] = text
+            if not update:
+                break
     found.missing = [i for i in range(news.tasks, known.tasks) if places[i]]
     edited = sorted(chain(found.changed, found.missing))
     refused = [i for i in edited if not update or places[i] in {_FINISHED, _HELD}]

@@ -13,13 +13,15 @@ import os
 import time
 from dataclasses import dataclass
 
-from pytaskfarmer.errors import LockError
+from pytaskfarmer.errors import WorkdirError
 from pytaskfarmer.workdir import claims
 from pytaskfarmer.workdir.layout import LOCK_SUFFIX, TMP_SUFFIX, Layout
 from pytaskfarmer.workdir.locking import FLOCK, Life, Locks
 
 HEARTBEAT = 30.0
 """Seconds between two heartbeats of a farmer."""
+MOST_DEAD = 100
+"""The dead that one audit takes, since the lock of each is an open descriptor; others wait for the next audit."""
 _ADVANCES_THAT_PROVE = 2
 _SILENCE_THAT_PROVES = 2.5 * HEARTBEAT
 
@@ -35,11 +37,15 @@ class _Watch:
 
 @dataclass(frozen=True, slots=True)
 class Attendance:
-    """Names of the other farmers. The locks of `dead` ones are held by us until they are forgotten."""
+    """Names of the other farmers. The locks of `dead` ones are held by us until they are forgotten.
+
+    With `more`, the undecided were not even asked, and another look is due after the dead were audited.
+    """
 
     living: tuple[str, ...] = ()
     dead: tuple[str, ...] = ()
     undecided: tuple[str, ...] = ()
+    more: bool = False
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -71,22 +77,19 @@ class Roster:
         """Return the names of all other registered farmers."""
         return [name for name in names(self._layout) if name != self._own]
 
-    def somebody_lives(self, candidates: list[str]) -> tuple[bool, bool]:
-        """Probe until the first living farmer; return whether there is one, and whether a dead one was met."""
-        met_dead = False
-        for name in candidates:
-            if self._standing(name) is None:
-                met_dead = True
-            else:
-                return True, met_dead
-        return False, met_dead
+    def looks_healthy(self, others: list[str]) -> bool:
+        """Probe one other farmer: if there is none, or it is dead, an audit is due."""
+        return bool(others) and self._standing(others[0]) is not None
 
     def attendance(self) -> Attendance:
-        """Probe every other farmer."""
-        sorted_out: dict[str | None, list[str]] = {"living": [], "undecided": [], None: []}
+        """Probe every other farmer; those beyond `MOST_DEAD` dead ones stay undecided."""
+        living: list[str] = []
+        dead: list[str] = []
+        undecided: list[str] = []
         for name in self.others():
-            sorted_out[self._standing(name)].append(name)
-        return Attendance(tuple(sorted_out["living"]), tuple(sorted_out[None]), tuple(sorted_out["undecided"]))
+            standing = "undecided" if len(dead) == MOST_DEAD else self._standing(name)
+            (dead if standing is None else living if standing == "living" else undecided).append(name)
+        return Attendance(tuple(living), tuple(dead), tuple(undecided), more=len(dead) == MOST_DEAD)
 
     def forget(self, name: str) -> None:
         """Let go of the lock of a farmer that has been audited."""
@@ -117,7 +120,7 @@ class Roster:
         if beat > watch.beat:
             watch.beat, watch.since, watch.advances = beat, now, watch.advances + 1
             if watch.advances >= _ADVANCES_THAT_PROVE:
-                raise LockError(
+                raise WorkdirError(
                     f"{self._layout.root}: farmer {name} is alive, but its lock is free here: locks of this file "
                     f"system do not reach across nodes. Start again with --lock lease in a new work directory, or on "
                     f"another file system."

@@ -52,7 +52,7 @@ class Source:
             raise
         except OSError as error:
             raise TasklistError(error.filename or self.path, None, f"{error.strerror}.") from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             problem = f"failed after {task_id + 1} tasks of {self.path}: {type(error).__name__}: {error}"
             raise DefinitionError(f"handler {self.name!r}", problem) from error
 

@@ -50,6 +50,22 @@ def test_proc_takes_only_a_number_or_auto(before: str, after: str) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
+        ("--proc x list", "--proc=x list"),
+        ("list -n 1.5", "list --proc=1.5"),
+        ("--proc list", "--proc=all list"),
+        ("--proc other", "--proc=all other"),
+        ("--proc other -w w", "--proc=all other -w w"),
+        ("--proc --wait list", "--proc=all --wait list"),
+    ],
+)
+def test_proc_takes_a_word_that_cannot_be_the_list(before: str, after: str) -> None:
+    """Where another word names the list, a word after `--proc` is meant as its value."""
+    assert after == " ".join(legacy(before.split(), NOW, "list".__eq__))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
         ("-n -3 t", "--proc=-3 t"),
         ("--proc 0 t", "--proc=0 t"),
         ("--proc=x t", "--proc=x t"),

@@ -49,6 +49,7 @@ LENGTHS = "write seconds (90, 1.5), units (90s, 10m, 2h, 1d, 2h30m) or a clock (
         ("--logs all", "Invalid value for '--logs': 'all' is not one of 'auto', 'files', 'pack', 'none'."),
         ("--lock posix", "Invalid value for '--lock': 'posix' is not one of 'flock', 'lease'."),
         ("--order reverse", "Invalid value for '--order': 'reverse' is not one of 'file', 'random'."),
+        ("--proc x", f"Invalid value for '-n' / '--proc': 'x' is not a number of slots; {ABOVE_0}"),
         ("more.txt", "Got unexpected extra argument"),
         ("--nothing", "No such option"),
     ],
@@ -63,19 +64,33 @@ def test_a_value_that_means_nothing_is_refused(desk: Desk, words: str, message: 
     ("words", "message"),
     [
         ("run", "Missing argument 'TASKLIST'."),
-        ("sow", "No such command 'sow'."),
+        ("sow", "there is no command 'sow'. The commands are run, status, logs, retry."),
+        ("tasks.txt", "there is no command 'tasks.txt'. The commands are run, status, logs, retry. Did you mean: pyt"),
         ("status", "Missing argument 'WORKDIR'."),
-        ("status nothing", "nothing: not a work directory. Name the directory that holds `toprocess` and `finished`."),
-        ("retry tasks.txt", "tasks.txt: not a work directory. "),
-        ("logs tasks.txt 1", "tasks.txt: not a work directory. "),
+        ("status nothing", "nothing: no such file or directory. Name a task list or its work directory."),
+        ("status .", ".: not a work directory. Name the directory that holds `toprocess` and `finished`."),
+        ("retry tasks.txt", "tasks.txt: has not been run: there is no tasks.txt_workdir. If it was run with --workdir"),
+        ("logs tasks.txt 1", "tasks.txt: has not been run: "),
         ("logs tasks.txt", "name the ids of tasks, or use --all."),
-        ("logs tasks.txt one", "Invalid value for 'ID...': 'one' is not a valid integer."),
+        ("logs tasks.txt 1 --all", "name the ids of tasks, or use --all, not both."),
+        ("logs tasks.txt one", "Invalid value for '[ID]...': 'one' is not a valid integer."),
     ],
 )
 def test_every_command_refuses_in_one_line(desk: Desk, words: str, message: str) -> None:
     """`status`, `logs` and `retry` refuse what is no work directory, and words that they cannot take."""
     desk.write("tasks.txt", "echo one >> ran")
     assert desk.complaint(lambda: desk.look(*words.split())).startswith(message)
+
+
+def test_a_command_of_the_other_program(desk: Desk) -> None:
+    """`pytaskfarmer.py status` names the command that was meant; `pytaskfarmer.py --help` calls itself so."""
+    desk.write("tasks.txt", "echo one >> ran")
+    expected = "there is no task list 'status'. Did you mean: pytaskfarmer status tasks.txt"
+    assert expected == desk.error(FARM, "status", "tasks.txt")
+    assert desk.run(FARM, "--help").out.startswith("Usage: pytaskfarmer.py [OPTIONS] TASKLIST\n")
+    desk.write("status", "echo two >> ran")
+    desk.farm("status")
+    assert ["two"] == desk.lines("ran")
 
 
 def test_the_command_alone_shows_its_help(desk: Desk) -> None:

@@ -31,8 +31,8 @@ def test_the_command_that_the_summary_names_works(failed: Desk) -> None:
     """The command that shows a failed task's output can be pasted into a shell."""
     failed.write("a list.txt", "echo said; exit 3")
     ended = failed.farm("a list.txt", "-w", "it's here", "--logs", "pack", status=1)
-    suggestion = next(line.removeprefix("see: ") for line in ended.lines if line.startswith("see: "))
-    shown = failed.run("sh", "-c", suggestion.replace("pytaskfarmer", COMMAND, 1))
+    suggestion = next(line for line in ended.lines if line.startswith("  0  exit 3  echo said; exit 3  "))
+    shown = failed.run("sh", "-c", COMMAND + suggestion.partition("pytaskfarmer")[2])
     assert (0, "said\n") == (shown.status, shown.out)
 
 

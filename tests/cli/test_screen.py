@@ -29,7 +29,7 @@ def test_a_run_from_start_to_end(desk: Desk) -> None:
     ] == plain(desk.farm("tasks.txt").out)
     assert [
         "pytaskfarmer: 2 tasks; 2 done before; 2 slots; logs: files; lock: flock; work directory tasks.txt_workdir",
-        "pytaskfarmer: 2 of 2 finished, 0 failed; T, 2 slots busy P of the time",
+        "pytaskfarmer: 2 of 2 finished, 0 failed; nothing was left to do",
     ] == plain(desk.farm("tasks.txt").out)
 
 
@@ -40,7 +40,7 @@ def test_a_run_with_failures(desk: Desk) -> None:
     assert [
         "pytaskfarmer: 3 tasks; 1 slot; logs: files; lock: flock; work directory tasks.txt_workdir",
         "pytaskfarmer: 1 of 3 finished, 2 failed; T, 1 slot busy P of the time",
-        "failed here:",
+        "failed in this run:",
         "  1  exit 3  exit 3  tasks.txt_workdir/logs/log_1",
         "  2  SIGSEGV  kill -SEGV $$  tasks.txt_workdir/logs/log_2",
         "see: pytaskfarmer logs tasks.txt_workdir 1",
@@ -101,7 +101,7 @@ def test_status_of_a_run_that_goes_on(desk: Desk, wait_until: Callable[..., None
         "running:",
         f"  2  {HOST} slot 0  T  echo >> begun; sleep 100",
         "farmers:",
-        f"  {HOST} pid N  alive  T  1 slot, 1 running, 1 held",
+        f"  {HOST} pid N  alive  up T  1 slot, 1 running, 0 held",
         "failed:",
         "  1  exit 3  exit 3",
     ] == plain(ended.out)
@@ -125,11 +125,30 @@ def test_status_after_a_kill(desk: Desk, wait_until: Callable[..., None]) -> Non
     assert 128 + signal.SIGKILL == desk.end(farmer).status
     assert [
         "tasks.txt_workdir: 2 tasks",
-        "  0 finished, 0 failed, 0 running, 0 held, 1 waiting",
-        "  1 held by dead farmers or lost by a crash: the next run takes them back",
+        "  0 finished, 0 failed, 0 running, 0 held, 1 waiting, 1 lost",
+        "  lost tasks were taken by farmers that died; the next run takes them back",
         "farmers:",
-        f"  {HOST} pid N  dead  T  1 slot, 1 running, 1 held",
+        f"  {HOST} pid N  dead  began T ago  1 task lost",
     ] == plain(desk.look("status", "tasks.txt").out)
+
+
+def test_status_of_a_suspended_farmer(desk: Desk, wait_until: Callable[..., None]) -> None:
+    """`status` tells that a farmer is suspended, and that it is alive again."""
+    desk.write("tasks.txt", "echo >> begun; sleep 100")
+    farmer = desk.start(FARM, "tasks.txt")
+    wait_until(lambda: desk.lines("begun"))
+    farmer.send_signal(signal.SIGTSTP)
+    wait_until(lambda: "  suspended  up " in desk.look("status", "tasks.txt").out)
+    farmer.send_signal(signal.SIGCONT)
+    wait_until(lambda: "  alive  up " in desk.look("status", "tasks.txt").out)
+    assert 3 == desk.end(farmer, signal.SIGTERM).status
+
+
+def test_long_tasks_are_cut_with_a_mark(desk: Desk) -> None:
+    """`status` shows that it shows only the beginning of a task."""
+    desk.write("tasks.txt", "false " + "x" * 60)
+    desk.farm("tasks.txt", status=1)
+    assert "  0  exit 1  false " + "x" * 53 + "…" == desk.look("status", "tasks.txt").lines[-1]
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "retry", "run"])

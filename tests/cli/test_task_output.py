@@ -41,21 +41,47 @@ def test_logs_of_all_tasks(desk: Desk, mode: str) -> None:
     assert sorted([forged, "fake", "one", "\udcff"]) == sorted(lines)
 
 
-def test_logs_says_how_a_packed_task_ended(desk: Desk) -> None:
-    """Where outcome and status are known, the heading has them."""
-    desk.write("tasks.txt", "echo zero; exit 3", "echo one")
-    desk.farm("tasks.txt", "--logs", "pack", status=1)
-    assert "==> task 0, attempt 1, nonzero_exit 3 <==" in logs(desk, "tasks.txt", "--all").splitlines()
+@pytest.mark.parametrize("mode", MODES)
+def test_logs_says_how_a_task_ended(desk: Desk, mode: str) -> None:
+    """The heading of a task's output has exit status or signal."""
+    desk.write("tasks.txt", "echo zero; exit 3", "echo one; kill -SEGV $$")
+    desk.farm("tasks.txt", "--logs", mode, status=1)
+    lines = logs(desk, "tasks.txt", "0", "1").splitlines()
+    assert ["==> task 0, attempt 1, exit 3 <==", "==> task 1, attempt 1, SIGSEGV <=="] == lines[::2]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_logs_of_a_silent_task(desk: Desk, mode: str) -> None:
+    """Of a task that printed nothing `logs` says so, and how it ended; an id beyond the list is an error."""
+    desk.write("tasks.txt", "true", "exit 3")
+    desk.farm("tasks.txt", "--logs", mode, status=1)
+    ended = desk.look("logs", "tasks.txt", "0", "1")
+    expected = [
+        "pytaskfarmer: task 0 printed nothing, or ran with --logs none",
+        "pytaskfarmer: task 1 (exit 3) printed nothing, or ran with --logs none",
+    ]
+    assert (0, "", expected) == (ended.status, ended.out, ended.err.splitlines())
+    expected_line = "there is no task 2: the list has 2 tasks, from 0 on."
+    assert expected_line == desk.complaint(lambda: desk.look("logs", "tasks.txt", "0", "2"))
+
+
+def test_logs_of_a_task_that_has_not_run(desk: Desk) -> None:
+    """Of a task that has not run `logs` says so, with status 1."""
+    desk.write("tasks.txt", "echo one", "echo two")
+    desk.farm("tasks.txt", "--timeout", "0", status=3)
+    ended = desk.look("logs", "tasks.txt", "1")
+    expected = "pytaskfarmer: task 1 has not ended, and has printed nothing so far\n"
+    assert (1, "", expected) == (ended.status, ended.out, ended.err)
 
 
 def test_nothing_is_kept_with_none(desk: Desk) -> None:
-    """With `--logs none` nothing is kept, and `logs` says so with status 1."""
+    """With `--logs none` nothing is kept, and `logs` says so."""
     desk.write("tasks.txt", "echo zero")
     desk.farm("tasks.txt", "--logs", "none")
     assert [] == os.listdir(desk / "tasks.txt_workdir/logs")
     ended = desk.look("logs", "tasks.txt", "0")
-    expected = "pytaskfarmer: no output: the tasks printed nothing, have not run, or ran with --logs none\n"
-    assert (1, "", expected) == (ended.status, ended.out, ended.err)
+    expected = "pytaskfarmer: task 0 printed nothing, or ran with --logs none\n"
+    assert (0, "", expected) == (ended.status, ended.out, ended.err)
 
 
 @pytest.mark.parametrize("mode", MODES)

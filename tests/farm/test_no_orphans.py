@@ -33,6 +33,11 @@ KILLS = [
 ]
 
 
+def commands(mark: Mark) -> list[str]:
+    paths = [Path(f"/proc/{pid}/cmdline") for pid in mark.living()]
+    return [path.read_bytes().replace(b"\0", b" ").decode() for path in paths if path.exists()]
+
+
 def kill(farm: Farm, victim: str) -> None:
     started = farm.started[-1]
     farmer, guard = started.farmer, started.guard.pid
@@ -58,7 +63,7 @@ def test_nothing_outlives_a_farmer(farm: Farm, mark: Mark, kills: int) -> None:
         until(started.over, random.uniform(0, 0.15))
         found.append(len(mark.living()) - 2)
         kill(farm, VICTIMS[number % len(VICTIMS)])
-        assert until(lambda: not mark.living(), 1), f"kill {number}: {len(mark.living())} of {found[-1]} are alive"
+        assert until(lambda: not mark.living(), 1), f"kill {number}: {commands(mark)} of {found[-1]} tasks' are alive"
     assert 0.8 * kills < sum(number > 0 for number in found), found
 
 

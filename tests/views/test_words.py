@@ -53,6 +53,11 @@ def test_how_a_task_ended(ended: Attempt, words_for_it: str) -> None:
             "500 done, 10 failed, 32 running, 700 left, 5/s, about 2 min 20 s to go",
         ),
         (
+            Tally(tasks=1200, before=0, finished=31, running=32),
+            60.0,
+            "31 done, 0 failed, 32 running, 1,169 left, 0.517/s",
+        ),
+        (
             Tally(tasks=1200, before=None, finished=90, failed=10, running=32, waiting=600, held=40, company=3),
             3600.0,
             "100 done here, 10 failed, 32 running, 640 left, 0.0278/s",
@@ -82,12 +87,13 @@ SUMMARIES = {
         "files",
         [
             "1,180 of 1,200 finished, 20 failed; 2 h, 32 slots busy 93% of the time",
-            "failed here:",
+            "failed in this run:",
             "  3  exit 2  sim.sh in.hepmc out 10 0  farm/logs/log_3",
             "  17  SIGSEGV  reco.sh xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…  farm/logs/log_17",
             "  29  timed out  tab�here  farm/logs/log_29",
             "  and 17 more",
             "see: pytaskfarmer logs farm 3",
+            "all that failed: pytaskfarmer status farm",
             "next: run the same command with --retry-failed",
         ],
     ),
@@ -99,9 +105,8 @@ SUMMARIES = {
         "pack",
         [
             "1,199 of 1,200 finished, 1 failed; 2 h, 32 slots busy 93% of the time",
-            "failed here:",
-            "  3  exit 2  sim.sh in.hepmc out 10 0",
-            "see: pytaskfarmer logs farm 3",
+            "failed in this run:",
+            "  3  exit 2  sim.sh in.hepmc out 10 0  pytaskfarmer logs farm 3",
             "next: run the same command with --retry-failed",
         ],
     ),
@@ -145,7 +150,7 @@ SUMMARIES = {
         "files",
         [
             "about 1,100 of 1,200 finished, 0 failed, about 100 left; 2 h, 32 slots busy 93% of the time",
-            "the rest is held by 1 other farmer",
+            "the rest is held by 1 other farmer (--wait waits for it)",
         ],
     ),
     "disk full": (
@@ -161,7 +166,8 @@ SUMMARIES = {
         replace(DONE, tally=Tally(tasks=1200, before=1200), list_finished=1199, list_failed=1, busy_seconds=0.0),
         "files",
         [
-            "1,199 of 1,200 finished, 1 failed; 2 h, 32 slots busy 0% of the time",
+            "1,199 of 1,200 finished, 1 failed; nothing was left to do",
+            "all that failed: pytaskfarmer status farm",
             "next: run the same command with --retry-failed",
         ],
     ),

@@ -36,7 +36,6 @@ _ENDS = {
     FAILURE: (Outcome.NONZERO_EXIT, True),
     AGAIN: (Outcome.NONZERO_EXIT, False),
 }
-_LATER = 1e6
 
 
 class Silent:
@@ -87,9 +86,14 @@ class Farmer:
             self.own.flush()
         if endings & QUIETLY:
             return
-        waits = (self._visits.queue or self._again) and not (closing or self._visits.in_trouble)
-        need = Need(SLOTS - len(self._running), not (self._running or waits), closing)
-        if self._visits.visit(time.monotonic() + _LATER, need):
+        self._world.now += 10
+        need = Need(
+            free=SLOTS - len(self._running),
+            at_rest=not self._running,
+            waits=bool(self._visits.queue or self._again),
+            closing=closing or self._visits.given_up,
+        )
+        if self._visits.visit(self._world.now, need):
             assert not self.own.count or self._visits.in_trouble, "left with tasks"
             self.alive = False
 
@@ -109,10 +113,12 @@ class Farmer:
             self._again.clear()
 
     def _hand_out(self) -> None:
+        if self._visits.in_trouble or self._visits.given_up:
+            return
         for slot in sorted(set(range(SLOTS)) - self._running.keys()):
             if self._again:
                 task, number = self._again.pop()
-            elif self._visits.queue and not self._visits.in_trouble:
+            elif self._visits.queue:
                 task, number = self._visits.queue.popleft(), 1
             else:
                 return
@@ -133,6 +139,7 @@ class World:
         self.layout = Layout(str(root / "w"))
         self.source = Source(Tasklist(str(self._list), self.layout.root), Lines(), "default")
         self.farmers = [Farmer(self) for _ in range(3)]
+        self.now = time.monotonic() + 1e6  # monotonic; so late that no visit is too early
         self.clock = 1_000_000_000.0
         self.ended: set[int] = set()
         self.changes = 0
