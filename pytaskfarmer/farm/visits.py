@@ -72,7 +72,7 @@ class Visits:
 
     @property
     def given_up(self) -> bool:
-        """Whether it has gone wrong so often that the farmer should return what it holds and end."""
+        """Whether, with nothing running, it has gone wrong so often that the farmer should return all and end."""
         return self._failures >= _TRIES
 
     def due(self, need: Need) -> float | None:
@@ -102,6 +102,8 @@ class Visits:
 
         Raises `Evicted` and other `WorkdirError`s where the books are no longer this farmer's.
         """
+        if not need.at_rest:
+            self._failures = 0
         due = self.due(need)
         if due is None or now < due:
             return False
@@ -180,9 +182,10 @@ class Visits:
         if words not in self._told_troubles:
             self._told_troubles.add(words)
             self._observer.say(f"no more tasks are taken until this is over: {words}")
+        now = time.monotonic()
         self.in_trouble = True
-        self._failures += 1
-        self._next = time.monotonic() + _TRY_AGAIN
+        self._failures += now >= self._next  # what goes wrong until the next try is one failure
+        self._next = now + _TRY_AGAIN
 
     def went_well(self) -> None:
         """Take note that something succeeded: earlier failures count no longer."""

@@ -18,6 +18,7 @@ FARM = str(_SCRIPTS / "pytaskfarmer.py")
 COMMAND = str(_SCRIPTS / "pytaskfarmer")
 """`pytaskfarmer status WORKDIR` and its kin"""
 
+NO_TASKS = "the list has no tasks"
 ERROR = "pytaskfarmer: error: "
 
 
@@ -80,10 +81,11 @@ class Desk:
         """Run a command to its end."""
         return self.end(self.start(*words, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE), stdin=stdin)
 
-    def farm(self, *words: str | Path, status: int = 0, stdin: str | None = None) -> Ended:
-        """Run `pytaskfarmer.py ...`; it must exit with this status and say nothing on standard error."""
+    def farm(self, *words: str | Path, status: int = 0, stdin: str | None = None, warning: str = "") -> Ended:
+        """Run `pytaskfarmer.py ...`; it must exit with this status and say only this on standard error."""
         ended = self.run(FARM, *words, stdin=stdin)
-        assert (status, "") == (ended.status, ended.err), ended
+        said = f"pytaskfarmer: {warning}\n" if warning else ""
+        assert (status, said) == (ended.status, ended.err), ended
         return ended
 
     def look(self, *words: str) -> Ended:

@@ -3,14 +3,15 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from desk import FARM, Desk
+from desk import FARM, NO_TASKS, Desk
 
 
 @pytest.mark.parametrize("lines", [[], ["# nothing", "", "   ", "\t", "# to do"]], ids=["empty", "comments"])
 def test_a_list_without_tasks_is_done(desk: Desk, lines: list[str]) -> None:
-    """An empty list, or one of comments and blank lines, is a success."""
+    """An empty list, or one of comments and blank lines, is a success with a warning, which `--quiet` leaves."""
     desk.write("tasks.txt", *lines)
-    assert desk.farm("tasks.txt").out.startswith("pytaskfarmer: 0 tasks; ")
+    assert desk.farm("tasks.txt", warning=NO_TASKS).out.startswith("pytaskfarmer: 0 tasks; ")
+    assert "" == desk.farm("tasks.txt", "-q", warning=NO_TASKS).out
 
 
 def test_line_ends_a_byte_order_mark_and_no_last_newline(desk: Desk) -> None:
@@ -65,9 +66,8 @@ def test_more_slots_than_the_node_can_hold(desk: Desk, require: Callable[[str], 
     """`--proc 20000` is capped by what the node can hold, with a word, and by the number of tasks."""
     desk.write("tasks.txt", "echo one", "echo two")
     desk.prefix = [require("bash"), "-c", 'ulimit -n 256; exec "$@"', "bash"]
-    ended = desk.farm("tasks.txt", "--proc", "20000")
-    assert "pytaskfarmer: --proc 20000: more than this node can hold; using 96 slots" == ended.lines[0]
-    assert "; 2 slots; " in ended.lines[1]
+    warning = "--proc 20000: more than this node can hold; using 96 slots"
+    assert "; 2 slots; " in desk.farm("tasks.txt", "--proc", "20000", warning=warning).lines[0]
 
 
 def test_never_more_slots_than_tasks(desk: Desk) -> None:

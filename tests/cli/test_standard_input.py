@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
 import pytest
-from desk import FARM, Desk
+from desk import FARM, NO_TASKS, Desk
 
 TWO, THREE = "echo one >> ran\necho two >> ran\n", "echo one >> ran\necho two >> ran\necho three >> ran\n"
 
@@ -41,7 +41,7 @@ def test_an_input_that_cannot_run_leaves_no_trace(desk: Desk, exists: bool) -> N
 
 def test_an_empty_input(desk: Desk) -> None:
     """Nothing on standard input is an empty list."""
-    assert desk.farm("-", "-w", "farm", stdin="").out.startswith("pytaskfarmer: 0 tasks; ")
+    assert desk.farm("-", "-w", "farm", stdin="", warning=NO_TASKS).out.startswith("pytaskfarmer: 0 tasks; ")
 
 
 def test_tasks_do_not_read_the_list(desk: Desk) -> None:

@@ -119,7 +119,7 @@ def test_an_earlier_attempt_keeps_its_log(desk: Desk) -> None:
     assert {"log_0", "log_0.1"} == set(os.listdir(desk / "tasks.txt_workdir/logs"))
     assert ["1", "2"] == desk.lines("tasks.txt_workdir/logs/log_0.1") + desk.lines("tasks.txt_workdir/logs/log_0")
     assert "2\n" == logs(desk, "tasks.txt", "0")
-    expected = ["==> task 0, attempt 1 <==", "1", "==> task 0, attempt 2 <==", "2"]
+    expected = ["==> task 0, attempt 1 <==", "1", "==> task 0, attempt 2, ok <==", "2"]
     assert expected == logs(desk, "tasks.txt", "0", "--attempts").splitlines()
 
 
