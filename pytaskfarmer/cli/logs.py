@@ -14,7 +14,7 @@ from pytaskfarmer.workdir.layout import Layout
 EndingOf = Callable[[int], str | None]
 
 
-@click.command("logs")
+@click.command("logs", short_help="Print what tasks have printed.")
 @click.argument("workdir")
 @click.argument("ids", nargs=-1, type=int, metavar="[ID]...")
 @click.option("--all", "everything", is_flag=True, help="Print the output of all tasks, under a heading each.")

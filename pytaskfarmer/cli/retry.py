@@ -9,7 +9,7 @@ from pytaskfarmer.workdir import records, register, revision
 from pytaskfarmer.workdir.registration import visit
 
 
-@click.command("retry")
+@click.command("retry", short_help="Put failed tasks back into the list.")
 @click.argument("workdir")
 @click.argument("ids", nargs=-1, type=int, metavar="[ID...]")
 def command(workdir: str, ids: tuple[int, ...]) -> None:

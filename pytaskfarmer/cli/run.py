@@ -39,6 +39,7 @@ def spellings() -> dict[str, bool]:
 
 @click.command(
     "run",
+    short_help="Run every task of a list; `pytaskfarmer.py` is short for it.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="To look at a run and its tasks: pytaskfarmer status|logs|retry TASKLIST (see `pytaskfarmer --help`).",
 )

@@ -11,7 +11,7 @@ from pytaskfarmer.views import state, words
 _SHOWN = 20
 
 
-@click.command("status")
+@click.command("status", short_help="Show how a run stands: counts, running tasks, farmers.")
 @click.argument("workdir")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 def command(workdir: str, as_json: bool) -> None:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from pytaskfarmer.durations import format_duration
 from pytaskfarmer.errors import FarmError
 from pytaskfarmer.farm import process
 from pytaskfarmer.farm.deadline import Deadline, Pace
@@ -90,6 +91,7 @@ class Farmer:
         with contextlib.ExitStack() as at_the_end:
             at_the_end.callback(self._poll.close)
             at_the_end.callback(self._logs.close)
+            at_the_end.callback(self._slots.file_again)
             at_the_end.callback(process.end_strays, ())
             at_the_end.callback(self._slots.kill_all)
             self._loop(signals)
@@ -114,10 +116,10 @@ class Farmer:
         if not self._stopping:
             return False
         if self._slots.stuck(now):
-            self._observer.say("processes are stuck in the kernel and do not die; the next run takes their tasks back")
+            self._observer.warn("processes are stuck in the kernel and do not die; the next run takes their tasks back")
             return True
         if self._hurried_at is not None and not self._slots.running and now - self._hurried_at > _PATIENCE_WITH_LOCK:
-            self._observer.say("the lock is not to be had; the next run takes back what is held")
+            self._observer.warn("the lock is not to be had; the next run takes back what is held")
             return True
         return False
 
@@ -136,7 +138,9 @@ class Farmer:
             self._mark("drain (USR2)", "draining: running tasks may end, no more are started")
         if asked.stop is not None and self._stopping is None:
             self._stopping = asked.stop
-            self._mark(f"stop ({asked.stop})", f"stopping ({asked.stop}): running tasks go back to the list")
+            grace = f" (up to {format_duration(self._rules.grace)}; a second signal skips that)"
+            words = f"stopping ({asked.stop}): running tasks go back to the list{grace if self._slots.running else ''}"
+            self._mark(f"stop ({asked.stop})", words)
             self._slots.sentence_all(Outcome.STOPPED, self._rules.stop_signal, self._rules.grace)
             self._doubtful = [(now, attempt) for _, attempt in self._doubtful]
             self._retries.clear()

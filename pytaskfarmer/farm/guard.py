@@ -20,6 +20,7 @@ Where it fails. Processes stuck in the kernel: after 30 s the guard lets go and 
 killed in the same instant, the tasks live on until the next audit on this node finds them by their mark.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -118,8 +119,12 @@ def _watch(farmer: int, forwarded: set[signal.Signals]) -> int:
                 suspending = False
                 os.kill(os.getpid(), signal.SIGSTOP)
                 os.kill(farmer, signal.SIGCONT)
+        elif pid and os.WIFEXITED(status):
+            return os.WEXITSTATUS(status)
         elif pid:
-            return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+            name = signal.Signals(os.WTERMSIG(status)).name
+            _tell(f"the farmer was killed ({name}); nothing is lost: run the same command again to resume")
+            return 128 + os.WTERMSIG(status)
 
 
 def _kill_children() -> None:
@@ -134,8 +139,13 @@ def _kill_children() -> None:
             continue
         children = process.children_of(os.getpid())
         if time.monotonic() > give_up:
-            print(f"pytaskfarmer: processes {children} do not die; they are stuck in the kernel.", file=sys.stderr)
+            _tell(f"processes {children} do not die; they are stuck in the kernel")
             return
         for child in children:
             process.signal_process(child, signal.SIGKILL)
         time.sleep(0.001)
+
+
+def _tell(line: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"\npytaskfarmer: {line}", file=sys.stderr, flush=True)

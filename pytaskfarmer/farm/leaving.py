@@ -96,6 +96,8 @@ class Leaving:
         if self._books.waiting():
             self._swept_before = None
             return Decision.WORK
+        if attendance.more:
+            return Decision.STAY
         if attendance.undecided or self._stays_for(attendance.living):
             self._later(now)
             return Decision.STAY

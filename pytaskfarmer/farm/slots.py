@@ -145,6 +145,11 @@ class Slots:
         else:
             self._free.append(attempt.slot)
 
+    def file_again(self) -> None:
+        """Try once more to keep outputs for which there was no space."""
+        for attempt in [self._unfiled.pop() for _ in range(len(self._unfiled))]:
+            self._file(attempt)
+
     def ended(self, signalled: Iterable[int]) -> Iterator[tuple[Attempt, bool]]:
         """Yield what has ended, and whether the ladder had begun for it, and free its slot.
 
@@ -214,8 +219,7 @@ class Slots:
 
     def tend(self, now: float, number: int, grace: float) -> None:
         """Begin the ladder for attempts beyond their time limit; KILL what had its grace, and what left its group."""
-        for attempt in [self._unfiled.pop() for _ in range(len(self._unfiled))]:
-            self._file(attempt)
+        self.file_again()
         for run in self._limited.copy():
             if run.time_limit is not None and now >= run.time_limit:
                 self._limited.discard(run)

@@ -81,8 +81,7 @@ class Visits:
         if self._wants_tasks(need) or (need.closing and need.at_rest):
             moments.append(0.0)
         if self.instants or self._books.own.has_ends:
-            idle = need.closing or need.at_rest or (need.free and not self.queue)
-            moments.append(0.0 if idle else self._last_commit + _COMMIT_SPACING)
+            moments.append(0.0 if need.at_rest else self._last_commit + _COMMIT_SPACING)
         if self.leaving.exhausted and not need.closing and not need.waits and need.free:
             moments.append(self.leaving.due(at_rest=need.at_rest))
         if self.in_trouble:
@@ -135,7 +134,7 @@ class Visits:
         if now - self._lock_since > _TELL_WAITING and not self._told_waiting:
             self._told_waiting = True
             holder = self._books.lock_holder()
-            self._observer.say("waiting for the lock" + (f", held by {holder}" if holder else ""))
+            self._observer.warn("waiting for the lock" + (f", held by {holder}" if holder else ""))
         self._next = now + self._lock_pause * (0.5 + random.random())
         self._lock_pause = min(0.1, self._lock_pause * 1.5)
         return False
@@ -181,7 +180,7 @@ class Visits:
         words = (isinstance(error, OSError) and error.strerror) or str(error)
         if words not in self._told_troubles:
             self._told_troubles.add(words)
-            self._observer.say(f"no more tasks are taken until this is over: {words}")
+            self._observer.warn(f"no more tasks are taken until this is over: {words}")
         now = time.monotonic()
         self.in_trouble = True
         self._failures += now >= self._next  # what goes wrong until the next try is one failure

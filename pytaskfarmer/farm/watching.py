@@ -72,3 +72,7 @@ class Observer(Protocol):
     def say(self, line: str) -> None:
         """Tell a person."""
         ...
+
+    def warn(self, line: str) -> None:
+        """Tell a person, even one who asked for quiet."""
+        ...

@@ -54,7 +54,7 @@ def work(wanted: Work, host: Host, environment: Mapping[str, str], guard: GuardL
             try:
                 return _farm(wanted, opened, rules, host, environment, signals)
             except Evicted as eviction:
-                host.say(f"{eviction} Starting again.")
+                host.warn(f"{eviction} Starting again.")
             finally:
                 opened.books.own.close()
                 opened.books.life.drop()

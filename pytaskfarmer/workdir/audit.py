@@ -21,7 +21,7 @@ class Census:
     """Where every task is, after `finished`, `failed`, the living and `toprocess` have been heard.
 
     `surplus` tells that `toprocess` has lines which contradict what ranks higher, or doubles; `doubles` that the
-    books have a task twice.
+    books have a task twice. `lost` are tasks that the audit gave up, since they were running whenever a farmer died.
     """
 
     where: bytearray
@@ -31,6 +31,7 @@ class Census:
     failed: int = 0
     held: int = 0
     waiting: int = 0
+    lost: tuple[int, ...] = ()
 
     @property
     def tasks(self) -> int:

@@ -126,7 +126,7 @@ class Opening:
             kind = self._wish.lock or self._suitable_lock()
             stub = Register(
                 register.new_run(), kind, self._source.path, self._source.name, dict(self._source.options),
-                lease_seconds=self._wish.lease_seconds,
+                lease_seconds=self._wish.lease_seconds, directory=os.getcwd(),
             )  # fmt: skip
             if print_of_list is not None:
                 stub = _with_list(stub, print_of_list)
@@ -213,6 +213,8 @@ class Opening:
             with books.section():
                 for path in (layout.finished, layout.failed) if kept or dropped else ():
                     disk.replace(path, records.blocks(self._matching(path, kept)))
+                for path in (layout.finished, layout.failed):
+                    records.append(path, ())
                 disk.rename(stack, layout.toprocess)
                 register.update(layout, listed, lanes=books.register.lanes, state=register.COMPLETE, expander="")
         finally:
@@ -255,6 +257,8 @@ class Opening:
                 books.take_lane()
                 return Opened(books, None, len(others))
         words: list[str] = []
+        if books.register.directory not in {"", os.getcwd()}:
+            words.append(f"tasks run in {os.getcwd()} now; this list was begun in {books.register.directory}")
         done = False
         while not done:
             with cleared_section(books, self._lock, self._kill) as attendance:
@@ -283,20 +287,23 @@ class Opening:
         if unfinished:
             self._source = books.source = source
             self._say("the last line of the list has no line end yet: it is left out for now")
+            if (news.tasks, news.digest, source.path) == (known.tasks, known.digest, known.source):
+                return None
             return replace(news, size=-1)
         return news
 
     def _revise(self, books: Books, news: Fingerprint | None, attendance: Attendance, say: Say) -> Census:
         """Audit the dead, then take over what changed in the list or was wished for; `say` must not print yet."""
-        if news is None:
-            census = recovery.restore(books, attendance)
-        else:
-            recovery.restore(books, attendance, absent_too=False)
+        census = recovery.restore(books, attendance, absent_too=news is None)
+        for task_id in census.lost:
+            say(f"task {task_id} was running each time that a farmer died, three times: it is recorded as failed")
+        if news is not None:
             revision.take_over(books, self._source, news, attendance, update=self._wish.update, say=say)
             census = recovery.restore(books, attendance)
         if self._wish.retry_failed and attendance.others:
             say("--retry-failed: left out, since other farmers run this list; use `pytaskfarmer retry` instead")
-        elif self._wish.retry_failed and revision.retry(books, None):
+        elif self._wish.retry_failed and (again := revision.retry(books, None)):
+            say(f"failed tasks that were put back: {len(again):,}")
             census = recovery.restore(books, Attendance())
         return census
 

@@ -52,6 +52,7 @@ def restore(books: Books, attendance: Attendance, *, absent_too: bool = True) ->
     census.finished += succeeded
     census.failed += len(verdict.record) - succeeded
     census.waiting += len(back)
+    census.lost = tuple(end.task.id for end in verdict.record if end.outcome is Outcome.FARMER_LOST)
     return census
 
 

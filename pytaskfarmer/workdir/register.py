@@ -22,8 +22,9 @@ class Register:
     """The contents of `tasklist.json`.
 
     `run` is random and tells one run's files from another's. `source` is the list's absolute path, `size` (bytes) and
-    `mtime_ns` its state when it was last read, `tasks` and `digest` what the handler made of it. `lanes` holds the
-    host of timeline lane 1, 2, ... `generation` grows whenever the list does.
+    `mtime_ns` its state when it was last read, `tasks` and `digest` what the handler made of it. `generation` grows
+    whenever the list does. `lanes` holds the host of timeline lane 1, 2, ... `directory` is where the first farmer,
+    and so its tasks, ran.
     """
 
     run: str
@@ -41,6 +42,7 @@ class Register:
     digest: str = ""
     generation: int = 0
     lanes: tuple[str, ...] = ()
+    directory: str = ""
 
     @property
     def complete(self) -> bool:

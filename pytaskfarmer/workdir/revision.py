@@ -57,7 +57,7 @@ def take_over(
         (news.tasks - known.tasks, "appended"),
     ):
         if number > 0:
-            say(f"the list has changed; lines {what}: {number:,}")
+            say(f"the list has changed: {number:,} line{'' if number == 1 else 's'} {what}")
 
 
 def _append_new(books: Books, source: Source, first: int) -> None:

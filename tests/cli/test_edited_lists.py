@@ -97,7 +97,7 @@ def test_a_corrected_failed_line_runs_again(half: Desk) -> None:
     edit(half, "ecko", "echo")
     edit(half, STOPS, "echo c >> ran")
     ended = half.farm("tasks.txt", "--update")
-    assert "pytaskfarmer: the list has changed; lines changed: 2" == ended.lines[0]
+    assert "pytaskfarmer: the list has changed: 2 lines changed" == ended.lines[0]
     assert "5 of 5 finished, 0 failed" in ended.out
     assert ["a", "b", "c", "d"] == sorted(half.lines("ran"))
     assert {"1 echo b >> ran", "2 echo c >> ran"} < set(half.lines(f"{FARM_DIR}/finished"))

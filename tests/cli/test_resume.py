@@ -50,7 +50,7 @@ def test_appended_lines_are_added(desk: Desk) -> None:
     desk.farm("tasks.txt")
     desk.write("tasks.txt", "echo one >> ran", "# more", "echo two >> ran", "echo three >> ran")
     ended = desk.farm("tasks.txt")
-    assert "pytaskfarmer: the list has changed; lines appended: 2" == ended.lines[0]
+    assert "pytaskfarmer: the list has changed: 2 lines appended" == ended.lines[0]
     assert ended.lines[1].startswith("pytaskfarmer: 3 tasks; 1 done before; 3 slots; ")
     assert ended.lines[2].startswith("pytaskfarmer: 3 of 3 finished, 0 failed; ")
     assert ["one", "three", "two"] == sorted(desk.lines("ran"))
@@ -131,6 +131,6 @@ def test_a_wait_for_the_lock_can_be_stopped(
 
 def links(directory: str) -> list[str]:
     try:
-        return [os.readlink(entry) for entry in os.scandir(directory)]
+        return [os.readlink(f"{directory}/{name}") for name in os.listdir(directory)]
     except OSError:
         return []

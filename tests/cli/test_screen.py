@@ -57,7 +57,7 @@ def test_a_run_that_is_stopped(desk: Desk, wait_until: Callable[..., None]) -> N
     wait_until(lambda: desk.lines("begun"))
     ended = desk.end(farmer, signal.SIGUSR1)
     assert [
-        "pytaskfarmer: stopping (SIGUSR1): running tasks go back to the list",
+        "pytaskfarmer: stopping (SIGUSR1): running tasks go back to the list (up to T; a second signal skips that)",
         "pytaskfarmer: 1 of 3 finished, 0 failed, 2 left; T, 1 slot busy P of the time",
         "stopped by SIGUSR1",
         "1 running task went back to the list",

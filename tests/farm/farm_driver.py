@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pytaskfarmer.task import Outcome
 from pytaskfarmer.workdir import claims, records, roster
@@ -17,6 +17,14 @@ from pytaskfarmer.workdir.claims import Claims
 from pytaskfarmer.workdir.layout import Layout
 
 COMMAND = (sys.executable, "-m", "pytaskfarmer", "run")
+
+
+class Mark(Protocol):
+    """What all processes of a test carry in their environment: see `mark` in the outer `conftest.py`."""
+
+    def living(self) -> list[int]:
+        """Return their pids."""
+        ...
 
 
 class Started:

@@ -5,19 +5,9 @@ import os
 import random
 import signal
 from pathlib import Path
-from typing import Protocol
 
 import pytest
-from farm_driver import Farm, Started, alive, until
-
-
-class Mark(Protocol):
-    """The environment variable that all processes of a test carry."""
-
-    def living(self) -> list[int]:
-        """Return their pids."""
-        ...
-
+from farm_driver import Farm, Mark, Started, alive, until
 
 TASKS = {
     "programs": "sleep 30",

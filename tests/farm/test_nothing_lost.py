@@ -4,10 +4,9 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
-from farm_driver import Farm, Started, alive, until
+from farm_driver import Farm, Mark, Started, alive, until
 
 from pytaskfarmer.workdir import claims
 from pytaskfarmer.workdir.claims import Claims
@@ -23,9 +22,9 @@ PROPORTIONS = [
 class Driver:
     """Kills farmers one after the other, and keeps account of what each of them had noted when it died."""
 
-    def __init__(self, farm: Farm, living: Callable[[], list[int]]) -> None:
+    def __init__(self, farm: Farm, mark: Mark) -> None:
         self.farm = farm
-        self.living = living
+        self.mark = mark
         self.held = self.unrecorded = 0
         self.runs_when_noted: dict[int, int] = {}
 
@@ -53,7 +52,7 @@ class Driver:
             self._account(claims.read(self.farm.layout.claim(name)))
         if random.random() < 0.5:
             started.guard.wait(5)
-            assert until(lambda: victim == "both" or not self.living(), 5)
+            assert until(lambda: victim == "both" or not self.mark.living(), 5)
         return True
 
     def _wait_for_the_moment(self, started: Started, victim: str) -> bool:
@@ -81,11 +80,11 @@ class Driver:
 
 
 @pytest.mark.parametrize("kills", PROPORTIONS)
-def test_nothing_is_lost(farm: Farm, mark: object, kills: int) -> None:
+def test_nothing_is_lost(farm: Farm, mark: Mark, kills: int) -> None:
     """After any number of SIGKILLs, each task is recorded once, and none runs again whose end had been noted."""
     tasks = 11 * kills
     farm.write([f"sh -c 'echo {i} >> runs; sleep {random.uniform(0.02, 0.2):.3f}'" for i in range(tasks)])
-    driver = Driver(farm, mark.living)  # type: ignore[attr-defined]
+    driver = Driver(farm, mark)
     for number in range(kills):
         assert driver.kill_one(VICTIMS[number % len(VICTIMS)]), farm.started[-1].output
     assert kills // 2 <= driver.held

@@ -47,6 +47,9 @@ class Silent:
     def ended(self, attempt: Attempt) -> None:
         """See nothing."""
 
+    def warn(self, line: str) -> None:
+        """Hear nothing."""
+
     def say(self, line: str) -> None:
         """Hear nothing."""
 

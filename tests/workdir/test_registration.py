@@ -123,6 +123,20 @@ class TestAListThatGrows:
         for one in (last, again):
             close(one)
 
+    def test_by_half_a_line_is_taken_over_once(self, world: World) -> None:
+        """While the end of a line is missing, those who come find a healthy run, and change nothing in it."""
+        world.open(0, False)
+        with open(world.source.path, "a") as tasklist:
+            tasklist.write("true\ntru")
+        first = opened(world)
+        known = register.read(world.layout)
+        assert known is not None
+        assert 7 == known.tasks
+        second = opened(world)
+        assert (known.generation, None) == (second.books.register.generation, second.census)
+        for one in (first, second):
+            close(one)
+
     def test_by_a_line_that_is_not_complete(self, tmp_path: Path) -> None:
         """An appended line without its end is left out, which is said, and taken when the end is there."""
         tasklist = tmp_path / "list"
