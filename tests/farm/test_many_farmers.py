@@ -104,7 +104,7 @@ def remove_by_hand(farm: Farm, task_id: int) -> bool:
 
 def test_a_frozen_farmer_loses_nothing(farm: Farm) -> None:
     """A farmer that is frozen for a while, wherever that hits it, keeps what it holds and goes on afterwards."""
-    tasks = 150
+    tasks = 400
     farm.write([noting(i, 0.02) for i in range(tasks)])
     first = farm.start("-n", "4")
     assert until(lambda: runs(farm).total() >= 8, 20)
