@@ -8,7 +8,7 @@ import click
 from pytaskfarmer.durations import parse_duration
 
 
-class Duration(click.ParamType[float]):
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in later releases of click
     """Seconds, from words such as `90s`, `10m`, `2h` or `1:30:00`."""
 
     name = "duration"
@@ -23,7 +23,7 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
-class SignalName(click.ParamType[int]):
+class SignalName(click.ParamType):  # type: ignore[type-arg]  # generic only in later releases of click
     """The number of a signal, from `TERM`, `SIGTERM` or `15`."""
 
     name = "signal"
@@ -37,7 +37,7 @@ class SignalName(click.ParamType[int]):
             self.fail(f"{value!r} is not a signal; write a name such as TERM, INT or USR1, or a number.", param, ctx)
 
 
-class Slots(click.ParamType[int | str]):
+class Slots(click.ParamType):  # type: ignore[type-arg]  # generic only in later releases of click
     """A number of slots, `auto` or `all`; the last two are returned as they are."""
 
     name = "slots"
