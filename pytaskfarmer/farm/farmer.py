@@ -256,8 +256,14 @@ class Farmer:
         environment = self._environment_of(place)
         context = TaskContext(place.slot, place.attempt, self._books.layout.root, environment)
         try:
-            self._slots.start(place, self._command(place.task, context), environment, output)
-        except (OSError, FarmError, ValueError, TypeError, AttributeError) as error:
+            command = self._command(place.task, context)
+        except FarmError as error:
+            os.close(output)
+            self._settle(self._slots.fail(place, error))
+            return
+        try:
+            self._slots.start(place, command, environment, output)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, OSError) and error.errno in _NODE_IS_FULL:
                 self._put_off(place, error)
             else:
@@ -313,12 +319,8 @@ class Farmer:
             if not self._slots.lingering:
                 process.reap_strays(self._slots.leaders)
             tally = self._tally
-            tally.running, tally.held, tally.company = (
-                self._slots.running,
-                self._own.count,
-                self._visits.leaving.company,
-            )
-            tally.waiting = self._books.waiting()
+            tally.running, tally.held = self._slots.running, self._own.count
+            tally.waiting, tally.company = self._books.waiting(), self._visits.leaving.company
             if tally.company:
                 tally.before = None  # what others did in the meantime is not known any more
             self._observer.tick(tally)

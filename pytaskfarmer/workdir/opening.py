@@ -189,8 +189,8 @@ class Opening:
                 expander = books.register.expander
                 mine = not expander or expander not in books.roster.attendance().others
                 if mine:
-                    state = replace(books.register, state=EXPANDING, expander=books.own.farmer.name)
-                    register.update(self._layout, books.register, state=state.state, expander=state.expander)
+                    name = books.own.farmer.name
+                    register.update(self._layout, books.register, state=EXPANDING, expander=name)
             if mine:
                 self._expand(books)
             else:
