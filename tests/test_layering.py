@@ -42,7 +42,8 @@ KNOWERS = {
 }
 """The only places that know these libraries."""
 
-LOADER = "pytaskfarmer.plugins.registry"
+LOADERS = ("pytaskfarmer.plugins.registry", "pytaskfarmer.worker.serving", "pytaskfarmer.runners.calls")
+"""The only places that import by a name that they are given: plug-ins, what works in a worker, a user's function."""
 LOADS = {"import_module", "__import__", "resolve_name", "run_module"}
 
 MOVERS = ("books", "opening", "recovery", "revision")
@@ -106,7 +107,7 @@ def fault(found: Import) -> str | None:
     """Say what is wrong with an import, if anything."""
     importer, target = found.importer, found.target
     if target is None:
-        return None if importer == LOADER else f"only {LOADER} imports by a name that it is given"
+        return None if importer in LOADERS else f"only {' and '.join(LOADERS)} import by a name that they are given"
     top = target.partition(".")[0]
     if top in SECOND_COPIES:
         return f"{top} is a second copy of pytaskfarmer.{top}"

@@ -7,7 +7,6 @@ whatever kills the farmer, its claims file tells what ran and what had ended.
 """
 
 import contextlib
-import errno
 import heapq
 import os
 import random
@@ -18,19 +17,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pytaskfarmer.durations import format_duration
-from pytaskfarmer.errors import FarmError
 from pytaskfarmer.farm import process
 from pytaskfarmer.farm.deadline import Deadline, Pace
+from pytaskfarmer.farm.place import Place
 from pytaskfarmer.farm.rules import Rules
 from pytaskfarmer.farm.signals import Signals
-from pytaskfarmer.farm.slots import Place, Slots
+from pytaskfarmer.farm.slots import Slots
+from pytaskfarmer.farm.starting import CannotStart, how
 from pytaskfarmer.farm.visits import Need, Visits
 from pytaskfarmer.farm.watching import Observer, Summary, Tally
-from pytaskfarmer.plugins.contracts import Command, Runner, TaskContext
+from pytaskfarmer.farm.workers import Unfit
+from pytaskfarmer.plugins.contracts import Runner, TaskContext, WorkerRunner
 from pytaskfarmer.task import Attempt, Outcome, Task
 from pytaskfarmer.workdir import logs, records, timeline
 from pytaskfarmer.workdir.books import Books
 from pytaskfarmer.workdir.opening import Opened
+from pytaskfarmer.workdir.results import Results
 from pytaskfarmer.workdir.roster import HEARTBEAT
 
 _BATCH_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGKILL})
@@ -39,7 +41,6 @@ _FAILURES_SHOWN = 10
 _LONGEST_BACKOFF = 60.0
 _PUT_OFF_SECONDS = 0.5
 _PATIENCE_WITH_LOCK = 10.0
-_NODE_IS_FULL = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
 class Farmer:
@@ -48,7 +49,7 @@ class Farmer:
     def __init__(
         self,
         opened: Opened,
-        runner: Runner,
+        runner: Runner | WorkerRunner,
         log_mode: str,
         rules: Rules,
         observer: Observer,
@@ -57,13 +58,15 @@ class Farmer:
         books = opened.books
         self._books = books
         self._own = books.own
-        self._runner = runner
+        self._start_attempt = how(runner)
         self._rules = rules
         self._observer = observer
         self._environment = _common_environment(environ, books, rules.deadline)
         self._poll = select.epoll()
         self._logs = logs.start(log_mode, books.layout, books.own.farmer.name, self._has_no_strays)
-        self._slots = Slots(rules.slots, self._logs, self._poll)
+        self._results = Results(books.layout, books.own.farmer.name)
+        self._slots = Slots(rules, self._logs, self._results, self._poll, *_of_workers(runner))
+        self._children = self._slots.children
         self._pace = Pace()
         self._visits = Visits(books, rules.slots, self._pace, observer, wait=rules.wait)
         self._visits.leaving.company = opened.company
@@ -76,7 +79,8 @@ class Farmer:
         self._failures: dict[int, Attempt] = {}
         self._stopping: str | None = None
         self._hurried_at: float | None = None
-        self._draining = self._nothing_fits = False
+        self._draining: str | None = None
+        self._nothing_fits = False
         self._last_beat = time.monotonic()
         self._last_look = 0.0
 
@@ -93,8 +97,10 @@ class Farmer:
             at_the_end.callback(self._logs.close)
             at_the_end.callback(self._slots.file_again)
             at_the_end.callback(process.end_strays, ())
-            at_the_end.callback(self._slots.kill_all)
+            at_the_end.callback(self._children.signal_all, signal.SIGKILL)
+            at_the_end.callback(self._results.close)
             self._loop(signals)
+            self._dismiss_workers(signals)
         return self._summary(time.monotonic() - begin)
 
     def _loop(self, signals: Signals) -> None:
@@ -104,7 +110,7 @@ class Farmer:
             self._obey(signals, now)
             self._take_in(ready, now)
             self._hand_out(now)
-            if self._stopping and not self._slots.running:
+            if self._stopping and not (self._slots.running or self._slots.workers.busy):
                 process.end_strays(())  # before their tasks go back, for others to start
             if self._visits.visit(now, self._need()) or self._must_abandon(now):
                 return
@@ -115,7 +121,7 @@ class Farmer:
         """Whether to end without returning what is held, since processes do not die, or the lock is not to be had."""
         if not self._stopping:
             return False
-        if self._slots.stuck(now):
+        if self._children.stuck(now):
             self._observer.warn("processes are stuck in the kernel and do not die; the next run takes their tasks back")
             return True
         if self._hurried_at is not None and not self._slots.running and now - self._hurried_at > _PATIENCE_WITH_LOCK:
@@ -132,30 +138,36 @@ class Farmer:
         if asked.suspend:
             asked.suspend = False
             self._suspend()
-        if asked.drain and not self._draining:
-            self._draining = True
-            self._retries.clear()
-            self._mark("drain (USR2)", "draining: running tasks may end, no more are started")
+        if asked.drain and self._draining is None:
+            self._drain("USR2", "draining: running tasks may end, no more are started")
+        if (unfit := self._slots.workers.unfit) is not None and self._draining is None:
+            self._observer.warn(f"no worker can be had: {unfit}")
+            self._drain("no worker", "what is left stays in the list; running tasks may end")
         if asked.stop is not None and self._stopping is None:
             self._stopping = asked.stop
             grace = f" (up to {format_duration(self._rules.grace)}; a second signal skips that)"
             words = f"stopping ({asked.stop}): running tasks go back to the list{grace if self._slots.running else ''}"
             self._mark(f"stop ({asked.stop})", words)
-            self._slots.sentence_all(Outcome.STOPPED, self._rules.stop_signal, self._rules.grace)
+            self._slots.sentence_all(Outcome.STOPPED)
             self._doubtful = [(now, attempt) for _, attempt in self._doubtful]
             self._retries.clear()
         if asked.hurry and self._hurried_at is None:
             self._hurried_at = now
-            self._slots.hurry()
+            self._children.hurry()
+
+    def _drain(self, reason: str, words: str) -> None:
+        self._draining = reason
+        self._retries.clear()
+        self._mark(f"drain ({reason})", words)
 
     def _mark(self, reason: str, words: str) -> None:
         self._visits.instants.append(timeline.instant_event(reason, time.time(), self._own.lane))
         self._observer.say(words)
 
     def _suspend(self) -> None:
-        self._slots.signal_all(signal.SIGSTOP)
+        self._children.signal_all(signal.SIGSTOP)
         os.kill(os.getpid(), signal.SIGSTOP)
-        self._slots.signal_all(signal.SIGCONT)
+        self._children.signal_all(signal.SIGCONT)
 
     @property
     def _closing(self) -> bool:
@@ -189,14 +201,17 @@ class Farmer:
         while self._doubtful and self._doubtful[0][0] <= now:
             _, attempt = self._doubtful.pop(0)
             self._settle(replace(attempt, outcome=Outcome.STOPPED) if self._stopping else attempt)
-        self._slots.tend(now, self._rules.stop_signal, self._rules.grace)
+        self._slots.tend(now)
 
     def _settle(self, attempt: Attempt) -> None:
         """Decide what the end of an attempt means for its task, and note it."""
         self._observer.ended(attempt)
         if attempt.outcome is Outcome.STOPPED:
-            self._tally.stopped += 1
+            self._tally.stopped += self._closing
             self._own.end(attempt, last=False)
+            if not self._closing:  # its worker died of another task
+                due = time.monotonic() + _PUT_OFF_SECONDS
+                heapq.heappush(self._retries, (due, attempt.task.id, attempt.task, attempt.number))
             return
         self._pace.ended(attempt.duration)
         if attempt.outcome is Outcome.SUCCESS:
@@ -251,30 +266,26 @@ class Farmer:
             # Opened last: every process that is being started has a copy of it until it executes.
             output = self._logs.open(place.task.id, place.slot)
         except OSError as error:
-            self._put_off(place, error)
+            self._put_off(place)
+            self._visits.trouble(error)
             return
-        environment = self._environment_of(place)
-        context = TaskContext(place.slot, place.attempt, self._books.layout.root, environment)
+        context = TaskContext(place.slot, place.attempt, self._books.layout.root, self._environment_of(place))
         try:
-            command = self._command(place.task, context)
-        except FarmError as error:
-            os.close(output)
-            self._settle(self._slots.fail(place, error))
-            return
-        try:
-            self._slots.start(place, command, environment, output)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            if isinstance(error, OSError) and error.errno in _NODE_IS_FULL:
-                self._put_off(place, error)
-            else:
-                self._settle(self._slots.fail(place, error))
-            return
-        self._tally.started += 1
-        self._visits.went_well()
-        if self._rules.task_timeout is not None:
-            self._slots.limit(place.slot, self._rules.task_timeout)
+            self._start_attempt(self._slots, place, context, output)
+        except CannotStart as error:
+            failed = self._slots.fail(place, error.reason, error.command)
+            if failed is not None:
+                self._settle(failed)
+        except Unfit:
+            self._put_off(place)
+        except OSError as error:
+            self._put_off(place)
+            self._visits.trouble(error)
+        else:
+            self._tally.started += 1
+            self._visits.went_well()
 
-    def _put_off(self, place: Place, error: OSError) -> None:
+    def _put_off(self, place: Place) -> None:
         """Let a task wait a little, for a reason that is not its own."""
         self._slots.release(place.slot)
         self._own.unstart(place.task)
@@ -283,7 +294,6 @@ class Farmer:
         elif not self._closing:
             due = time.monotonic() + _PUT_OFF_SECONDS
             heapq.heappush(self._retries, (due, place.task.id, place.task, place.attempt))
-        self._visits.trouble(error)
 
     def _environment_of(self, place: Place) -> dict[str, str]:
         number = str(place.task.id)
@@ -295,17 +305,6 @@ class Farmer:
             "PYTASKFARMER_ATTEMPT": str(place.attempt),
         }
 
-    def _command(self, task: Task, context: TaskContext) -> Command:
-        try:
-            command = self._runner.command(task, context)
-        except FarmError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise FarmError(f"the runner failed: {type(error).__name__}: {error}") from error
-        if not getattr(command, "argv", None):
-            raise FarmError(f"the runner returned {command!r}, which is no command")
-        return command
-
     # -- house-keeping and the end
 
     def _keep_house(self, now: float) -> None:
@@ -313,11 +312,13 @@ class Farmer:
             self._last_beat = now
             with contextlib.suppress(OSError):  # the next section's fence knows what it means
                 self._books.life.beat()
+        with contextlib.suppress(OSError):  # as with the logs
+            self._results.sync()
         self._visits.sync(now)
         if now - self._last_look >= 0.1:
             self._last_look = now
-            if not self._slots.lingering:
-                process.reap_strays(self._slots.leaders)
+            if not self._children.lingering:
+                process.reap_strays(self._children.leaders)
             tally = self._tally
             tally.running, tally.held = self._slots.running, self._own.count
             tally.waiting, tally.company = self._books.waiting(), self._visits.leaving.company
@@ -325,13 +326,26 @@ class Farmer:
                 tally.before = None  # what others did in the meantime is not known any more
             self._observer.tick(tally)
 
+    def _dismiss_workers(self, signals: Signals) -> None:
+        """Let the warm workers end by themselves, for up to the grace."""
+        self._slots.workers.dismiss(self._rules.grace)
+        ready: list[int] = []
+        while self._slots.workers.busy and not self._children.stuck(time.monotonic()):
+            for _ in self._slots.ended(ready):
+                pass
+            self._children.tend(time.monotonic())
+            self._obey(signals, time.monotonic())
+            moment = self._children.next_event() or 0.0
+            pause = max(0.0, min(moment - time.monotonic(), 1.0))
+            ready = [descriptor for descriptor, _ in self._poll.poll(pause)]
+
     def _has_no_strays(self) -> bool:
-        return process.no_strays(self._slots.leaders)
+        return process.no_strays(self._children.leaders)
 
     def _summary(self, seconds: float) -> Summary:
         tally, leaving, layout = self._tally, self._visits.leaving, self._books.layout
         tally.running, tally.held = 0, self._own.count
-        stopped_by = self._stopping or ("USR2" if self._draining else None)
+        stopped_by = self._stopping or self._draining
         census, exact = leaving.census, True
         if census is not None:
             finished, failed, left = census.finished, census.failed, census.held + census.waiting
@@ -344,7 +358,13 @@ class Farmer:
         return Summary(
             tally, seconds, self._slots.busy_seconds, tuple(self._failures.values()), finished, failed, left, exact,
             leaving.company, left if self._nothing_fits else 0, stopped_by, claims_left=self._own.count > 0,
+            unfit=self._slots.workers.unfit is not None,
         )  # fmt: skip
+
+
+def _of_workers(runner: Runner | WorkerRunner) -> tuple[int, int | None]:
+    """Return concurrency and most tasks of the workers, as far as there are any."""
+    return getattr(runner, "concurrency", 1), getattr(runner, "max_tasks", None)
 
 
 def _common_environment(environment: Mapping[str, str], books: Books, deadline: Deadline) -> dict[str, str]:

@@ -1,10 +1,11 @@
 """Processes of tasks: start them, and find and kill what they leave behind."""
 
 import contextlib
+import errno
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pytaskfarmer.plugins.contracts import Command
 from pytaskfarmer.task import encode
@@ -12,23 +13,29 @@ from pytaskfarmer.workdir.identity import Farmer, start_ticks
 
 FARMER_MARK = "PYTASKFARMER_FARMER"
 TASK_MARK = "PYTASKFARMER_TASK_ID"
+NODE_IS_FULL = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+"""Why a process cannot be started although nothing is wrong with it."""
+
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU)
 
 
-def start(command: Command, environment: Mapping[str, str], output: int) -> int:
+def start(command: Command, environment: Mapping[str, str], output: int, passed: Sequence[int] = ()) -> int:
     """Start a command in a session of its own, with `output` as stdout and stderr; return its pid.
 
-    Where the kernel refuses, the command's fallback is started. Raises OSError where there is none.
+    It inherits the descriptors `passed`, which are inheritable from then on. Where the kernel refuses, the command's
+    fallback is started. Raises OSError where there is none.
     """
+    for descriptor in passed:
+        os.set_inheritable(descriptor, True)
     try:
-        return _start(command, environment, output)
+        return _start(command, environment, output, passed)
     except OSError:
         if command.fallback is None:
             raise
-        return _start(command.fallback, environment, output)
+        return _start(command.fallback, environment, output, passed)
 
 
-def _start(command: Command, environment: Mapping[str, str], output: int) -> int:
+def _start(command: Command, environment: Mapping[str, str], output: int, passed: Sequence[int]) -> int:
     argv = [encode(word) for word in command.argv]
     program = encode(command.program or _look_up(command.argv[0], environment))
     if command.environment:
@@ -38,7 +45,7 @@ def _start(command: Command, environment: Mapping[str, str], output: int) -> int
             return _spawn(program, argv, environment, output)
         except NotImplementedError:
             pass  # this Python was built for a C library that cannot start a session: subprocess can
-    return _start_by_subprocess(program, argv, environment, command.cwd, output)
+    return _start_by_subprocess(program, argv, environment, command.cwd, output, passed)
 
 
 def _spawn(program: bytes, argv: list[bytes], environment: Mapping[str, str], output: int) -> int:
@@ -53,7 +60,12 @@ def _spawn(program: bytes, argv: list[bytes], environment: Mapping[str, str], ou
 
 
 def _start_by_subprocess(
-    program: bytes, argv: list[bytes], environment: Mapping[str, str], cwd: str | None, output: int
+    program: bytes,
+    argv: list[bytes],
+    environment: Mapping[str, str],
+    cwd: str | None,
+    output: int,
+    passed: Sequence[int],
 ) -> int:
     import subprocess
 
@@ -61,7 +73,7 @@ def _start_by_subprocess(
     try:
         child = subprocess.Popen(
             argv, executable=program, env=environment, cwd=cwd, start_new_session=True, stdin=subprocess.DEVNULL,
-            stdout=output, stderr=output,
+            stdout=output, stderr=output, pass_fds=passed,
         )  # fmt: skip
     finally:
         signal.signal(signal.SIGTTOU, before)

@@ -1,75 +1,74 @@
 """The slots of one farmer: start an attempt, learn of its end, and the ladder that ends it from outside.
 
-A slot is free again only when its task's process group is gone. The leader's zombie pins the group's number while we
-signal it; once the leader is reaped, members of the group that are left are our own children (the farmer is a
-subreaper), so waiting for the group tells exactly whether any of them lives, and its number cannot have been reused.
+An attempt is a process of its own, or a call of a warm worker (`workers`). A slot is free again only when nothing of
+its process group is left (`children`), what the attempt left on the disk has been tidied up (`Command.finish`), and its
+output and its result are kept.
 
-The ladder: the stop signal to the whole group; the grace; KILL to the group; then whatever left the group. Members
-that outlive their leader have the rest of the grace as well. Without a ladder they are killed at once.
+Ended from outside, an attempt is a process that gets the ladder, or a call whose worker gets it. Whatever left the
+group is killed last, as far as it still carries the task's mark.
 """
 
+import math
 import os
 import select
-import signal
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from pytaskfarmer.farm import process
+from pytaskfarmer.farm.children import Child, Children, End
+from pytaskfarmer.farm.place import Place, outcome_of
+from pytaskfarmer.farm.rules import Rules
+from pytaskfarmer.farm.workers import Begun, Done, Lost, Workers
 from pytaskfarmer.plugins.contracts import Command
 from pytaskfarmer.task import Attempt, Outcome, Task
 from pytaskfarmer.workdir.logs import Logs
+from pytaskfarmer.workdir.results import Results
 
-_POLL_GROUP = 0.01
-_KILL_AGAIN = 1.0
-_PATIENCE_AFTER_KILL = 30.0
-
-
-class Place(NamedTuple):
-    """Which attempt runs in which slot."""
-
-    task: Task
-    attempt: int
-    slot: int
+_Finish = Callable[[int], Command | None]
 
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """One attempt in a slot. `began` is epoch seconds; all other times are the monotonic clock's.
+    """One attempt in a slot, since when in epoch seconds and on the monotonic clock (a call not yet sent: infinity).
 
-    `sentence` is why it is being ended from outside; `patience_ends` when KILL follows; `leader` what its leader's
-    end was, once it has ended.
+    `child` is its process, or what tidies up after it; a call has none. `sentence` is why it is being ended from
+    outside; `ended` how the task itself ended, once it has.
     """
 
     place: Place
-    pid: int
-    watch: int
-    began: float
-    since: float
-    time_limit: float | None = None
+    environment: Mapping[str, str]
+    child: Child | None
+    finish: _Finish | None = None
+    began: float = 0.0
+    since: float = 0.0
     sentence: Outcome | None = None
-    patience_ends: float | None = None
-    leader: Attempt | None = None
-    killed: int = 0
-    killed_at: float | None = None
+    ended: Attempt | None = None
 
 
 class Slots:
-    """N slots, and the epoll object in which the ends of their processes show."""
+    """N slots, and what runs in them; `concurrency` and `max_tasks` are those of a `WorkerRunner`."""
 
-    def __init__(self, count: int, logs: Logs, poll: select.epoll) -> None:
-        self._free = list(range(count - 1, -1, -1))
+    def __init__(
+        self,
+        rules: Rules,
+        logs: Logs,
+        results: Results,
+        poll: select.epoll,
+        concurrency: int = 1,
+        max_tasks: int | None = None,
+    ) -> None:
+        self._free = list(range(rules.slots - 1, -1, -1))
+        self._grace = rules.grace
+        self._stop_signal = rules.stop_signal
+        self._task_timeout = rules.task_timeout
         self._running: dict[int, Running] = {}
-        self._sentenced: set[int] = set()
-        self._lingering: set[int] = set()
-        self._limited: set[Running] = set()
-        self._unfiled: list[Attempt] = []
+        self._of_child: dict[Child, Running] = {}
+        self._unfiled: list[tuple[Attempt, bytes | None]] = []
         self._logs = logs
-        self._poll = poll
-        self._watched: dict[int, int] = {}
-        self._pidfds = process.pidfds_work()
-        self.count = count
+        self._results = results
+        self.children = Children(poll)
+        self.workers = Workers(self.children, poll, concurrency, max_tasks)
         self.busy_seconds = 0.0
 
     @property
@@ -82,16 +81,6 @@ class Slots:
         """The number of slots in use."""
         return len(self._running)
 
-    @property
-    def lingering(self) -> bool:
-        """Whether a group has lost its leader and is not known to be gone yet."""
-        return bool(self._lingering)
-
-    @property
-    def leaders(self) -> list[int]:
-        """The pids that lead a running task."""
-        return [run.pid for run in self._running.values() if run.leader is None]
-
     def take(self) -> int:
         """Reserve a free slot and return its number."""
         return self._free.pop()
@@ -100,176 +89,188 @@ class Slots:
         """Free a slot in which nothing was started after all."""
         self._free.append(slot)
 
-    def start(self, place: Place, command: Command, environment: dict[str, str], output: int) -> None:
-        """Start an attempt in a reserved slot; close `output`, its log, in any case.
+    def start(self, place: Place, command: Command, environment: Mapping[str, str], output: int) -> None:
+        """Start a process in a reserved slot; close `output`, its log, in any case.
 
         Raises OSError if it cannot start; nothing runs then, and the slot stays reserved.
         """
-        began, since = time.time(), time.monotonic()
         try:
-            pid = process.start(command, environment, output)
+            child = self.children.start(command, environment, output)
         finally:
             os.close(output)
-        watch = -1
-        if self._pidfds:
-            try:
-                watch = os.pidfd_open(pid)
-            except OSError:
-                process.signal_group(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                raise
-            self._poll.register(watch, select.EPOLLIN)
-            self._watched[watch] = place.slot
-        self._running[place.slot] = Running(place, pid, watch, began, since)
+        run = Running(place, environment, child, command.finish, child.began, child.since)
+        self._running[place.slot] = self._of_child[child] = run
 
-    def limit(self, slot: int, seconds: float) -> None:
-        """Let the ladder come to this attempt after so many seconds from its start."""
-        run = self._running[slot]
-        run.time_limit = run.since + seconds
-        self._limited.add(run)
+    def call(
+        self, place: Place, request: bytes, new: Callable[[], Command], environment: Mapping[str, str], output: int
+    ) -> None:
+        """Hand a task to the worker of a reserved slot; otherwise like `start`. `new` says how to start a worker."""
+        self.workers.hand(place, request, new, environment, output)
+        self._running[place.slot] = Running(place, environment, None, None, time.time(), math.inf)
 
-    def fail(self, place: Place, error: Exception) -> Attempt:
-        """Free the slot of an attempt that could not start, and return its end: 126 not permitted, else 127."""
+    def fail(self, place: Place, error: Exception, command: Command | None = None) -> Attempt | None:
+        """Take note that an attempt could not start: 126 not permitted, else 127.
+
+        Returns its end, or None if there is something to tidy up first.
+        """
         self._logs.note(place.task.id, place.slot, f"pytaskfarmer: cannot start the task: {error}")
         status = 126 if isinstance(error, PermissionError) else 127
-        failed = Attempt(place.task, place.attempt, place.slot, Outcome.FAILED_TO_START, status, time.time(), 0.0)
-        self._file(failed)
-        return failed
+        run = Running(place, {}, None, command.finish if command else None, time.time(), time.monotonic())
+        run.ended = Attempt(*place, Outcome.FAILED_TO_START, status, run.began, 0.0)
+        self._running[place.slot] = run
+        return None if self._tidies_up(run, status) else self._over(run)
 
-    def _file(self, attempt: Attempt) -> None:
-        """Keep the output and free the slot; where the disk is full, the slot waits until it is kept."""
+    # -- ends
+
+    def ended(self, signalled: Iterable[int]) -> Iterator[tuple[Attempt, bool]]:
+        """Yield what has ended, and whether the ladder had begun for it, and free its slot."""
+        signalled = list(signalled)
+        for event in self.workers.heard(signalled):
+            yield from self._call_event(event)
+        for child in self.children.gone(signalled):
+            run = self._of_child.pop(child, None)
+            if run is not None:
+                assert child.end is not None
+                if run.ended is None:
+                    yield from self._process_ended(run, child, child.end)
+                else:
+                    yield from self._tidied_up(run, child.end.status)
+                continue
+            for last in self.workers.gone(child):
+                yield from self._call_event(last)
+
+    def _process_ended(self, run: Running, child: Child, end: End) -> Iterator[tuple[Attempt, bool]]:
+        task, slot = run.place.task, run.place.slot
+        run.ended = Attempt(
+            *run.place, run.sentence or outcome_of(end.status), end.status, run.began, end.duration, end.cpu,
+            end.peak_memory, child.pid,
+        )  # fmt: skip
+        if run.sentence is Outcome.TIMED_OUT:
+            self._kill_strays_of(task)
+        elif child.killed and run.sentence is None:
+            what = "process" if child.killed == 1 else "processes"
+            self._logs.note(task.id, slot, f"pytaskfarmer: killed {child.killed} {what} that the task left behind")
+        if not self._tidies_up(run, end.status):
+            yield self._over(run), run.sentence is not None
+
+    def _call_event(self, event: Begun | Done | Lost) -> Iterator[tuple[Attempt, bool]]:
+        run = self._running[event.slot]
+        if isinstance(event, Begun):
+            run.began, run.since = event.began, event.since
+            return
+        result = None
+        if isinstance(event, Done):
+            status, cpu, peak, result = event.message.status, event.message.cpu, event.message.peak, event.result
+            outcome = outcome_of(status) if status == 0 else run.sentence or outcome_of(status)
+        else:
+            status, _, cpu, peak = event.end
+            if event.innocent:
+                run.sentence = Outcome.STOPPED
+            elif run.sentence is None:
+                self._logs.note(run.place.task.id, event.slot, f"pytaskfarmer: {event.why}")
+            outcome = run.sentence or outcome_of(status)
+        duration = max(0.0, time.monotonic() - run.since)
+        run.ended = Attempt(*run.place, outcome, status, run.began, duration, cpu, peak, event.pid)
+        if run.sentence is Outcome.TIMED_OUT:
+            self._kill_strays_of(run.place.task)
+        yield self._over(run, result), run.sentence is not None
+
+    def _kill_strays_of(self, task: Task) -> None:
+        if not process.no_strays(self.children.leaders):
+            process.end_strays(self.children.leaders, task.id)
+
+    def _tidies_up(self, run: Running, status: int) -> bool:
+        """Start what tidies up after an attempt; return False if there is nothing to do."""
+        if run.finish is None:
+            return False
+        task, slot = run.place.task, run.place.slot
         try:
+            command = run.finish(status)
+            if command is None:
+                return False
+            output = self._logs.resume(task.id, slot)
+            try:
+                run.child = self.children.start(command, run.environment, output)
+            finally:
+                os.close(output)
+        except Exception as error:
+            self._logs.note(task.id, slot, f"pytaskfarmer: cannot tidy up after the task: {error}")
+            self._blame_tidying(run, 1)
+            return False
+        self._of_child[run.child] = run
+        if run.sentence is not None:
+            self.children.sentence(run.child, None, self._grace)
+        return True
+
+    def _tidied_up(self, run: Running, status: int) -> Iterator[tuple[Attempt, bool]]:
+        if status:
+            self._blame_tidying(run, status)
+        yield self._over(run), run.sentence is not None
+
+    def _blame_tidying(self, run: Running, status: int) -> None:
+        """Let a task that had succeeded fail, or go back if it is being stopped."""
+        assert run.ended is not None
+        if run.ended.outcome is Outcome.SUCCESS:
+            run.ended = replace(run.ended, outcome=run.sentence or outcome_of(status), status=status)
+
+    def _over(self, run: Running, result: bytes | None = None) -> Attempt:
+        """Let go of an attempt and return its end; its slot is free when output and result are kept."""
+        assert run.ended is not None
+        del self._running[run.place.slot]
+        self.busy_seconds += run.ended.duration
+        self._file(run.ended, result)
+        return run.ended
+
+    def _file(self, attempt: Attempt, result: bytes | None) -> None:
+        """Keep output and result and free the slot; where the disk is full, the slot waits until they are kept."""
+        try:
+            if result is not None:
+                self._results.keep(attempt, result)
             self._logs.end(attempt)
         except OSError:
-            self._unfiled.append(attempt)
+            self._unfiled.append((attempt, result))
         else:
             self._free.append(attempt.slot)
 
     def file_again(self) -> None:
-        """Try once more to keep outputs for which there was no space."""
-        for attempt in [self._unfiled.pop() for _ in range(len(self._unfiled))]:
-            self._file(attempt)
-
-    def ended(self, signalled: Iterable[int]) -> Iterator[tuple[Attempt, bool]]:
-        """Yield what has ended, and whether the ladder had begun for it, and free its slot.
-
-        `signalled` are the descriptors that are readable; without pidfds all processes are looked at.
-        """
-        if self._pidfds:
-            candidates = [self._watched[descriptor] for descriptor in signalled if descriptor in self._watched]
-        else:
-            candidates = list(self._running)
-        for slot in candidates:
-            run = self._running[slot]
-            if run.leader is None and process.has_ended(run.pid):
-                self._reap_leader(run)
-                self._lingering.add(slot)
-        for slot in list(self._lingering):
-            run = self._running[slot]
-            if self._group_is_gone(run):
-                self._lingering.discard(slot)
-                self._sentenced.discard(slot)
-                self._limited.discard(run)
-                del self._running[slot]
-                assert run.leader is not None
-                if run.sentence is Outcome.TIMED_OUT and not process.no_strays(self.leaders):
-                    process.end_strays(self.leaders, run.place.task.id)
-                elif run.killed and run.sentence is None:
-                    what = "process" if run.killed == 1 else "processes"
-                    line = f"pytaskfarmer: killed {run.killed} {what} that the task left behind"
-                    self._logs.note(run.place.task.id, slot, line)
-                self._file(run.leader)
-                yield run.leader, run.sentence is not None
-
-    def _reap_leader(self, run: Running) -> None:
-        if run.watch >= 0:
-            # Closing alone would not do: a child that is just being started may have a copy of it until it executes.
-            self._poll.unregister(run.watch)
-            del self._watched[run.watch]
-            os.close(run.watch)
-        if run.sentence is None:
-            process.signal_group(run.pid, signal.SIGKILL)
-        _, status, usage = os.wait4(run.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        duration = time.monotonic() - run.since
-        self.busy_seconds += duration
-        run.leader = Attempt(
-            *run.place, run.sentence or _outcome(code), code, run.began, duration,
-            usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, run.pid,
-        )  # fmt: skip
-
-    def _group_is_gone(self, run: Running) -> bool:
-        """Whether nothing is left of the group, or what is left was killed long ago and is stuck in the kernel."""
-        gone, killed = process.reap_group(run.pid)
-        run.killed += killed
-        if gone:
-            return True
-        now = time.monotonic()
-        if run.patience_ends is None or now >= run.patience_ends:
-            run.killed_at = run.killed_at or now
-            process.signal_group(run.pid, signal.SIGKILL)
-        return run.killed_at is not None and now - run.killed_at > _PATIENCE_AFTER_KILL
+        """Try once more to keep what there was no space for."""
+        for attempt, result in [self._unfiled.pop() for _ in range(len(self._unfiled))]:
+            self._file(attempt, result)
 
     # -- the ladder
 
-    def sentence_all(self, outcome: Outcome, number: int, grace: float) -> None:
+    def sentence_all(self, outcome: Outcome) -> None:
         """Begin the ladder for every attempt that has not ended by itself."""
-        for slot in list(self._running):
-            self._sentence(self._running[slot], outcome, number, grace)
+        for slot in self.workers.sentence_all(self._stop_signal, self._grace):
+            self._running[slot].sentence = outcome
+        for run in self._of_child.values():
+            self._sentence(run, outcome)
 
-    def tend(self, now: float, number: int, grace: float) -> None:
-        """Begin the ladder for attempts beyond their time limit; KILL what had its grace, and what left its group."""
-        self.file_again()
-        for run in self._limited.copy():
-            if run.time_limit is not None and now >= run.time_limit:
-                self._limited.discard(run)
-                self._sentence(run, Outcome.TIMED_OUT, number, grace)
-        for slot in self._sentenced:
-            run = self._running[slot]
-            if run.leader is None and run.patience_ends is not None and now >= run.patience_ends:
-                run.patience_ends = now + _KILL_AGAIN
-                run.killed_at = run.killed_at or now
-                process.signal_group(run.pid, signal.SIGKILL)
-
-    def _sentence(self, run: Running, outcome: Outcome, number: int, grace: float) -> None:
-        if run.sentence is not None or run.leader is not None or process.has_ended(run.pid):
+    def _sentence(self, run: Running, outcome: Outcome) -> None:
+        """What tidies up after a task is not told to stop, but has no longer than the grace either."""
+        if run.sentence is not None:
             return
-        run.sentence = outcome
-        run.patience_ends = time.monotonic() + grace
-        self._sentenced.add(run.place.slot)
-        process.signal_group(run.pid, number)
-        process.signal_group(run.pid, signal.SIGCONT)
+        if run.child is None:
+            began = self.workers.sentence(run.place.slot, self._stop_signal, self._grace)
+        else:
+            number = self._stop_signal if run.ended is None else None
+            began = self.children.sentence(run.child, number, self._grace)
+        if began:
+            run.sentence = outcome
 
-    def hurry(self) -> None:
-        """Skip the rest of every grace."""
-        for slot in self._sentenced:
-            self._running[slot].patience_ends = 0.0
-
-    def kill_all(self) -> None:
-        """KILL every group that is left, without recording anything."""
-        self.signal_all(signal.SIGKILL)
-
-    def stuck(self, now: float) -> bool:
-        """Whether all that still runs was killed long ago and does not die."""
-        runs = self._running.values()
-        return bool(runs) and all(r.killed_at is not None and now - r.killed_at > _PATIENCE_AFTER_KILL for r in runs)
+    def tend(self, now: float) -> None:
+        """Begin the ladder for attempts beyond their time limit, and KILL what had its grace."""
+        self.file_again()
+        if self._task_timeout is not None:
+            for run in list(self._running.values()):
+                if now - run.since >= self._task_timeout:
+                    self._sentence(run, Outcome.TIMED_OUT)
+        self.workers.tend(now)
+        self.children.tend(now)
 
     def next_event(self) -> float | None:
         """Return when (monotonic clock) something must be looked at without being signalled."""
-        times = [run.time_limit for run in self._limited if run.time_limit is not None]
-        sentenced = (self._running[slot] for slot in self._sentenced)
-        times += [r.patience_ends for r in sentenced if r.leader is None and r.patience_ends is not None]
-        if self._lingering:
-            times.append(time.monotonic() + _POLL_GROUP)
-        return min(times, default=None)
-
-    def signal_all(self, number: int) -> None:
-        """Send a signal to every group."""
-        for run in self._running.values():
-            process.signal_group(run.pid, number)
-
-
-def _outcome(code: int) -> Outcome:
-    if code == 0:
-        return Outcome.SUCCESS
-    return Outcome.NONZERO_EXIT if code > 0 else Outcome.KILLED_BY_SIGNAL
+        moments = [self.workers.next_event(), self.children.next_event()]
+        if self._task_timeout is not None:
+            moments += [run.since + self._task_timeout for run in self._running.values() if run.sentence is None]
+        return min((moment for moment in moments if moment is not None), default=None)

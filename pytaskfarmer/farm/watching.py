@@ -48,10 +48,16 @@ class Summary:
     not_fitting: int = 0
     stopped_by: str | None = None
     claims_left: bool = False
+    unfit: bool = False
 
     @property
     def exit_status(self) -> int:
-        """0 nothing left, or the rest is held by other farmers, and none failed; 1 some failed; 3 work is left."""
+        """0 nothing left, or the rest is held by other farmers, and none failed; 1 some failed; 3 work is left.
+
+        2 if the runner's workers could not be had.
+        """
+        if self.unfit:
+            return 2
         abandoned = self.left and (self.stopped_by or self.not_fitting or not self.others)
         if abandoned or self.claims_left:
             return 3

@@ -11,7 +11,7 @@ from pytaskfarmer.farm.guard import GuardLink
 from pytaskfarmer.farm.rules import Rules
 from pytaskfarmer.farm.signals import Signals
 from pytaskfarmer.farm.watching import Observer, Summary
-from pytaskfarmer.plugins.contracts import Runner
+from pytaskfarmer.plugins.contracts import Runner, WorkerRunner
 from pytaskfarmer.workdir import logs
 from pytaskfarmer.workdir.books import Evicted
 from pytaskfarmer.workdir.layout import Layout
@@ -25,7 +25,7 @@ class Work:
 
     layout: Layout
     source: Source
-    runner: Runner
+    runner: Runner | WorkerRunner
     rules: Rules
     wish: Wish
     logs: str = "auto"

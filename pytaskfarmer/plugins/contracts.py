@@ -1,12 +1,17 @@
 """What a plug-in is: two Protocols, and the frozen objects they receive and return.
 
-A plug-in is a class. Its constructor takes the options of its definition (the remaining keys of an INI section, as
-strings) as keyword arguments and raises `ValueError` with one line for a value it cannot use.
+A plug-in is a class. Its constructor takes the options of its definition (the remaining keys of an INI section) as
+keyword arguments. A text is converted to what the parameter is annotated with (`bool`, `int`, `float`, `str`, or
+`tuple[str, ...]` for words separated by blanks); for a value that it cannot use, the constructor raises `ValueError`
+with one line.
+
+A runner is one of two kinds. A `Runner` names a process for each task. A `WorkerRunner` names a process that stays in
+its slot and is handed task after task. Either may have a method `close()`, which is called when the farmer ends.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pytaskfarmer.task import Task
 
@@ -24,7 +29,11 @@ class Tasklist:
 
 
 class Handler(Protocol):
-    """Reads a task list."""
+    """Reads a task list.
+
+    Where the tasks depend on more than the bytes of the list's file, a handler says so by an attribute
+    `reads_other_files = True`: every farmer that comes looks at the tasks anew then, and not only if that file changed.
+    """
 
     def tasks(self, tasklist: Tasklist) -> Iterator[str]:
         """Yield the text of each task, in order, without a newline in it.
@@ -56,6 +65,11 @@ class Command:
     `program` is the path of the file to execute, when it is not to be looked up on PATH as `argv[0]`.
     `environment` is added to the context's, and a variable for which it says None is taken away. `cwd` None means the
     farmer's. `fallback` is started instead where the kernel refuses to start this one.
+
+    `finish` is called with the exit status, or minus the signal's number, when the process and its group are gone,
+    however they ended, and also where nothing could be started (127 or 126). It may return the process that tidies up:
+    that one runs before the slot is free, and prints to the task's log. A task that had succeeded has failed if
+    tidying up after it fails.
     """
 
     argv: tuple[str, ...]
@@ -63,6 +77,7 @@ class Command:
     environment: Mapping[str, str | None] = field(default_factory=dict)
     cwd: str | None = None
     fallback: "Command | None" = None
+    finish: "Callable[[int], Command | None] | None" = None
 
 
 class Runner(Protocol):
@@ -70,4 +85,27 @@ class Runner(Protocol):
 
     def command(self, task: Task, context: TaskContext) -> Command:
         """Return the process that runs `task`."""
+        ...
+
+
+@runtime_checkable
+class WorkerRunner(Protocol):
+    """Turns a task into what a slot does: here, a request to a process that stays and is handed task after task.
+
+    `concurrency` is how many tasks one process may hold at a time; `max_tasks` is after how many it is replaced, None
+    for never. `--proc` counts the processes.
+    """
+
+    concurrency: int
+    max_tasks: int | None
+
+    def worker(self, context: TaskContext) -> Command:
+        """Return the process, which speaks the protocol of `pytaskfarmer.worker` (see `worker.command` there).
+
+        `context` is that of the first task it will be handed.
+        """
+        ...
+
+    def request(self, task: Task, context: TaskContext) -> bytes:
+        """Return what the process is told about `task`, beside its id, attempt and slot."""
         ...

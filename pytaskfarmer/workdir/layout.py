@@ -106,6 +106,15 @@ class Layout:
         """The output of the task that runs now in one slot of `farmer`."""
         return self._at("logs", f"spool_{farmer}_{slot}")
 
+    @property
+    def results(self) -> str:
+        """The directory of what tasks returned, where there is such a thing."""
+        return self._at("results")
+
+    def results_of(self, farmer: str) -> str:
+        """The results of all tasks that `farmer` ended, one after the other."""
+        return self._at("results", farmer)
+
 
 class Disk:
     """File operations on shared files.

@@ -50,6 +50,10 @@ class Logs(abc.ABC):
         """
 
     @abc.abstractmethod
+    def resume(self, task_id: int, slot: int) -> int:
+        """Return such a descriptor once more, for what belongs to the same attempt. Raises OSError."""
+
+    @abc.abstractmethod
     def note(self, task_id: int, slot: int, text: str) -> None:
         """Add a line of the farmer's to what a task has printed, before its `end`; a full disk swallows it."""
 
@@ -75,6 +79,10 @@ class NoLogs(Logs):
     def open(self, task_id: int, slot: int) -> int:
         """Open /dev/null."""
         return disk.open(os.devnull, os.O_WRONLY)
+
+    def resume(self, task_id: int, slot: int) -> int:
+        """Open /dev/null."""
+        return self.open(task_id, slot)
 
     def note(self, task_id: int, slot: int, text: str) -> None:
         """Nothing is kept."""
@@ -105,6 +113,10 @@ class FileLogs(Logs):
             names = (f"{path}.{number}" for number in itertools.count(1))
             disk.rename(path, next(name for name in names if not os.path.lexists(name)))
             return disk.open(path, flags)
+
+    def resume(self, task_id: int, slot: int) -> int:
+        """Open the file once more."""
+        return disk.open(self._layout.log(task_id), os.O_WRONLY | os.O_APPEND)
 
     def note(self, task_id: int, slot: int, text: str) -> None:
         """Add a line to the file."""
@@ -145,6 +157,10 @@ class PackLogs(Logs):
             disk.unlink(path)
             raise
         return writer
+
+    def resume(self, task_id: int, slot: int) -> int:
+        """Open the slot's spool once more."""
+        return disk.open(self._layout.spool(self._farmer, slot), os.O_WRONLY | os.O_APPEND)
 
     def note(self, task_id: int, slot: int, text: str) -> None:
         """Add a line to the spool."""

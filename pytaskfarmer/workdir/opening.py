@@ -33,7 +33,7 @@ from pytaskfarmer.workdir.registration import (
     withdraw,
 )
 from pytaskfarmer.workdir.roster import Attendance
-from pytaskfarmer.workdir.source import Fingerprint, Source, fingerprint, write_stack
+from pytaskfarmer.workdir.source import Fingerprint, Reading, Source, fingerprint, write_stack
 
 _POLL = (0.05, 2.0)
 
@@ -208,7 +208,10 @@ class Opening:
         try:
             listed = self._as_listed(books.register)
             kept, dropped = self._own_lines()
-            write_stack(stack, (task for task in self._source.stream() if task[0] not in kept), seed)
+            reading = Reading(self._source)
+            write_stack(stack, (task for task in reading.stream() if task[0] not in kept), seed)
+            if (reading.tasks, reading.digest) != (listed.tasks, listed.digest):  # a handler may read other files, too
+                listed = _with_list(listed, reading.fingerprint())
             self._lock(books)
             with books.section():
                 for path in (layout.finished, layout.failed) if kept or dropped else ():
@@ -276,7 +279,8 @@ class Opening:
     def _news(self, books: Books) -> Fingerprint | None:
         """Read the list, unless it is as it was. One that has grown counts up to its last line end."""
         known, now = books.register, self._source.stat()
-        if known.seen(now) and known.source == self._source.path:
+        looks_the_same = known.seen(now) and known.source == self._source.path
+        if looks_the_same and not self._source.reads_other_files:
             return None
         source = self._source
         unfinished = now.st_size > max(known.size, 0) and not _ends_in_newline(source.path)
@@ -284,6 +288,8 @@ class Opening:
             source = replace(source, tasklist=replace(source.tasklist, growing=True))
         news = fingerprint(source, known.tasks)
         assert news is not None
+        if looks_the_same and (news.tasks, news.digest) == (known.tasks, known.digest):
+            return None
         if unfinished:
             self._source = books.source = source
             self._say("the last line of the list has no line end yet: it is left out for now")

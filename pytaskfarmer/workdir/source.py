@@ -31,6 +31,11 @@ class Source:
         """The list's path."""
         return self.tasklist.path
 
+    @property
+    def reads_other_files(self) -> bool:
+        """Whether the tasks may change while the list's file does not."""
+        return bool(getattr(self.handler, "reads_other_files", False))
+
     def stat(self) -> os.stat_result:
         """Return size and time of the list. Raises `TasklistError`."""
         try:
@@ -68,19 +73,42 @@ class Fingerprint:
     mtime_ns: int
 
 
+class Reading:
+    """One pass over a list: how many tasks it has given so far, and the digest of their texts."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._before = source.stat()
+        self._digest = hashlib.sha256()
+        self.tasks = 0
+
+    @property
+    def digest(self) -> str:
+        """The digest of what was given so far."""
+        return self._digest.hexdigest()
+
+    def stream(self) -> Iterator[tuple[int, bytes]]:
+        """Yield what `Source.stream` does."""
+        for task_id, text in self._source.stream():
+            self._digest.update(text + b"\n")
+            self.tasks = task_id + 1
+            yield task_id, text
+
+    def fingerprint(self, prefix_digest: str | None = None) -> Fingerprint:
+        """Return what this pass has found."""
+        return Fingerprint(self.tasks, self.digest, prefix_digest, self._before.st_size, self._before.st_mtime_ns)
+
+
 def fingerprint(source: Source, prefix: int = 0, give_up: Callable[[], bool] = lambda: False) -> Fingerprint | None:
     """Read the whole list and check each task; None if `give_up` (asked now and then) says that it is not needed."""
-    before = source.stat()
-    digest = hashlib.sha256()
-    tasks, at_prefix = 0, digest.hexdigest() if prefix == 0 else None
-    for task_id, text in source.stream():
-        digest.update(text + b"\n")
-        tasks = task_id + 1
-        if tasks == prefix:
-            at_prefix = digest.hexdigest()
-        if tasks % _GLANCE == 0 and give_up():
+    reading = Reading(source)
+    at_prefix = reading.digest if prefix == 0 else None
+    for _ in reading.stream():
+        if reading.tasks == prefix:
+            at_prefix = reading.digest
+        if reading.tasks % _GLANCE == 0 and give_up():
             return None
-    return Fingerprint(tasks, digest.hexdigest(), at_prefix, before.st_size, before.st_mtime_ns)
+    return reading.fingerprint(at_prefix)
 
 
 def write_stack(path: str, tasks: Iterable[tuple[int, bytes]], seed: str | None) -> None:

@@ -1,0 +1,83 @@
+"""How a farmer starts an attempt: as a process of its own, or as a call of a warm worker. The runner decides."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol, TypeVar
+
+from pytaskfarmer.errors import FarmError
+from pytaskfarmer.farm import process
+from pytaskfarmer.farm.place import Place
+from pytaskfarmer.farm.slots import Slots
+from pytaskfarmer.plugins.contracts import Command, Runner, TaskContext, WorkerRunner
+from pytaskfarmer.task import Task
+
+_Answer = TypeVar("_Answer")
+
+
+class CannotStart(Exception):
+    """An attempt cannot start, for a reason that is its own. `command` is what was to be started, if it got so far."""
+
+    def __init__(self, reason: Exception, command: Command | None = None) -> None:
+        super().__init__(str(reason))
+        self.reason, self.command = reason, command
+
+
+class Start(Protocol):
+    """Starts an attempt in a reserved slot, and closes `output`, its log, in any case.
+
+    Raises `CannotStart`; OSError for a reason that is not the task's; `workers.Unfit`.
+    """
+
+    def __call__(self, slots: Slots, place: Place, context: TaskContext, output: int) -> None:
+        """Start it."""
+        ...
+
+
+def how(runner: Runner | WorkerRunner) -> Start:
+    """Return how to start what `runner` says."""
+    if isinstance(runner, WorkerRunner):
+        return partial(_call, runner)
+    return partial(_start, runner)
+
+
+def _start(runner: Runner, slots: Slots, place: Place, context: TaskContext, output: int) -> None:
+    try:
+        command = _command(runner.command, place.task, context)
+    except FarmError as error:
+        os.close(output)
+        raise CannotStart(error) from error
+    try:
+        slots.start(place, command, context.environment, output)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, OSError) and error.errno in process.NODE_IS_FULL:
+            raise
+        raise CannotStart(error, command) from error
+
+
+def _call(runner: WorkerRunner, slots: Slots, place: Place, context: TaskContext, output: int) -> None:
+    try:
+        request = _asked(runner.request, place.task, context)
+    except FarmError as error:
+        os.close(output)
+        raise CannotStart(error) from error
+    try:
+        slots.call(place, request, lambda: _command(runner.worker, context), context.environment, output)
+    except (ValueError, TypeError) as error:
+        raise CannotStart(error) from error
+
+
+def _command(method: Callable[..., Command], *arguments: Task | TaskContext) -> Command:
+    command = _asked(method, *arguments)
+    if not getattr(command, "argv", None):
+        raise FarmError(f"the runner returned {command!r}, which is no command")
+    return command
+
+
+def _asked(method: Callable[..., _Answer], *arguments: Task | TaskContext) -> _Answer:
+    try:
+        return method(*arguments)
+    except FarmError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise FarmError(f"the runner failed: {type(error).__name__}: {error}") from error

@@ -1,0 +1,333 @@
+"""The warm workers of one farmer: which process holds which calls, and who is to blame when it dies.
+
+Worker n serves the slots n*K to n*K + K-1, where K is its concurrency. It is started with the first call for one of
+them and replaced when it is gone, or has had as many calls as it may. Its servant is made while calls already wait for
+it; a call begins when it is sent, so that start-up counts against nobody's time limit.
+
+When a worker dies, the call that was executing is to blame (`wire.Mark`); the others it held are innocent, and start
+anew. A worker that cannot make its servant is no task's fault: its calls go back, and if there never was a good one, or
+it happens again and again, the farmer must end, since letting every task of the list fail would be worse.
+"""
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pytaskfarmer.errors import FarmError
+from pytaskfarmer.farm import process
+from pytaskfarmer.farm.children import Child, Children, End
+from pytaskfarmer.farm.place import Place
+from pytaskfarmer.plugins.contracts import Command
+from pytaskfarmer.worker import wire
+from pytaskfarmer.worker.wire import Kind, Message
+
+_STRIKES = 3
+
+
+class Unfit(Exception):
+    """No worker can be had."""
+
+
+class Begun(NamedTuple):
+    """A call was sent to its worker, in epoch seconds and on the monotonic clock."""
+
+    slot: int
+    began: float
+    since: float
+
+
+class Done(NamedTuple):
+    """A call was answered."""
+
+    slot: int
+    message: Message
+    pid: int
+    result: bytes | None
+
+
+class Lost(NamedTuple):
+    """A call's worker has died; `why` is in words, for the log of a call that is to blame."""
+
+    slot: int
+    innocent: bool
+    pid: int
+    end: End
+    why: str
+
+
+@dataclass(slots=True)
+class _Call:
+    place: Place
+    request: bytes
+    output: int
+    sent: bool = False
+    parts: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    child: Child
+    line: socket.socket
+    mark: wire.Mark
+    finish: Callable[[int], Command | None] | None
+    environment: Mapping[str, str]
+    calls: dict[int, _Call] = field(default_factory=dict)
+    cancelled: dict[int, float] = field(default_factory=dict)
+    had: int = 0
+    ready: bool = False
+    leaving: bool = False
+    unfit: str | None = None
+
+
+class Workers:
+    """The workers of one farmer; `unfit` says why none can be had, once that is clear."""
+
+    def __init__(self, children: Children, poll: select.epoll, concurrency: int, max_tasks: int | None) -> None:
+        self._children = children
+        self._poll = poll
+        self._concurrency = concurrency
+        self._max_tasks = max_tasks
+        self._current: dict[int, _Worker] = {}
+        self._of_line: dict[int, _Worker] = {}
+        self._of_child: dict[Child, _Worker] = {}
+        self._tidying: set[Child] = set()
+        self._begun: list[Begun] = []
+        self._ever_ready = False
+        self._strikes = 0
+        self.unfit: str | None = None
+
+    def hand(
+        self, place: Place, request: bytes, new: Callable[[], Command], environment: Mapping[str, str], output: int
+    ) -> None:
+        """Hand a call to the worker of its slot, started by `new` if need be; close `output` when it is sent.
+
+        Raises, after closing it: OSError if the node has no room for a worker, or the worker for the request;
+        `Unfit` if the worker cannot be started; ValueError for a request that is too long.
+        """
+        call = _Call(place, request, output)
+        try:
+            if len(request) > wire.LONGEST_REQUEST:
+                raise ValueError(f"the request is {len(request):,} bytes long; at most {wire.LONGEST_REQUEST:,} can be")
+            number = place.slot // self._concurrency
+            worker = self._current.get(number)
+            if worker is None or worker.leaving or not self._sent(worker, call):
+                worker = self._current[number] = self._start(new, environment, output)
+        except BaseException:
+            os.close(output)
+            raise
+        worker.calls[place.slot] = call
+        worker.had += 1
+        if worker.had == self._max_tasks:
+            worker.leaving = True
+
+    def _start(self, new: Callable[[], Command], environment: Mapping[str, str], output: int) -> _Worker:
+        try:
+            return self._started(new(), environment, output)
+        except (OSError, FarmError, ValueError, TypeError) as error:
+            if isinstance(error, OSError) and error.errno in process.NODE_IS_FULL:
+                raise
+            self.unfit = f"it cannot be started: {error}"
+            raise Unfit(self.unfit) from error
+
+    def _started(self, command: Command, environment: Mapping[str, str], output: int) -> _Worker:
+        line, theirs = wire.pair()
+        descriptor = wire.Mark.make()
+        passed = (theirs.fileno(), descriptor)
+        says = ",".join(map(str, (*passed, self._concurrency)))
+        try:
+            child = self._children.start(command, {**environment, wire.ENVIRONMENT: says}, output, passed)
+            mark = wire.Mark(descriptor)
+        except BaseException:
+            line.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(descriptor)
+        worker = _Worker(child, line, mark, command.finish, environment)
+        self._poll.register(line.fileno(), select.EPOLLIN)
+        self._of_line[line.fileno()] = self._of_child[child] = worker
+        return worker
+
+    def _sent(self, worker: _Worker, call: _Call) -> bool:
+        """Send a call, unless its worker is not ready yet; return False if the worker has died. Raises OSError."""
+        if not worker.ready:
+            return True
+        task, attempt, slot = call.place
+        message = Message(Kind.CALL, slot, attempt, id=task.id, payload=call.request)
+        try:
+            socket.send_fds(worker.line, [wire.encode(message)], [call.output])
+        except (BrokenPipeError, ConnectionResetError):
+            worker.leaving = True
+            return False
+        call.sent = True
+        os.close(call.output)
+        self._begun.append(Begun(slot, time.time(), time.monotonic()))
+        return True
+
+    # -- what they say
+
+    def heard(self, signalled: Iterable[int]) -> Iterator[Begun | Done]:
+        """Yield what the workers have said, in order; `signalled` are the descriptors that are readable."""
+        for descriptor in signalled:
+            worker = self._of_line.get(descriptor)
+            if worker is not None:
+                yield from self._listen(worker)
+        yield from self._take_begun()
+
+    def _take_begun(self) -> list[Begun]:
+        begun, self._begun = self._begun, []
+        return begun
+
+    def _listen(self, worker: _Worker) -> Iterator[Begun | Done]:
+        while True:
+            try:
+                data = worker.line.recv(wire.LARGEST_MESSAGE)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                self._hang_up(worker)
+                return
+            message = wire.decode(data)
+            if message.kind is Kind.READY:
+                self._begin(worker)
+            elif message.kind is Kind.UNFIT:
+                worker.unfit = message.payload.decode(errors="replace")
+            elif message.kind is Kind.PART:
+                worker.calls[message.slot].parts.append(message.payload)
+            elif message.kind is Kind.DONE:
+                yield from self._take_begun()
+                call = worker.calls.pop(message.slot)
+                worker.cancelled.pop(message.slot, None)
+                self._strikes = 0
+                yield Done(message.slot, message, worker.child.pid, b"".join(call.parts) if call.parts else None)
+                if worker.leaving and not worker.calls:
+                    self._hang_up(worker)
+                    return
+
+    def _begin(self, worker: _Worker) -> None:
+        worker.ready = self._ever_ready = True
+        for call in worker.calls.values():
+            if not self._sent(worker, call):
+                return  # its child will tell
+
+    def _hang_up(self, worker: _Worker) -> None:
+        """Let a worker end by itself: it reads the end of the line."""
+        worker.leaving = True
+        if worker.line.fileno() >= 0:
+            self._poll.unregister(worker.line.fileno())
+            del self._of_line[worker.line.fileno()]
+            worker.line.close()
+
+    # -- their ends
+
+    def gone(self, child: Child) -> Iterator[Begun | Done | Lost]:
+        """Yield what the end of a worker means for its calls."""
+        self._tidying.discard(child)
+        worker = self._of_child.pop(child, None)
+        if worker is None:
+            return
+        if worker.line.fileno() >= 0:
+            yield from self._listen(worker)
+        self._hang_up(worker)
+        assert child.end is not None
+        mark = worker.mark.read()
+        worker.mark.close()
+        if mark == wire.IDLE and not child.sentenced and (worker.calls or not worker.ready):
+            self._strike(worker, child.end)
+        why = f"the worker {_words(child.end.status)} during this task"
+        end = child.end._replace(status=child.end.status or 1)  # status 0 was no success: the call was not answered
+        for slot, call in worker.calls.items():
+            if not call.sent:
+                os.close(call.output)
+            yield Lost(slot, not call.sent or mark not in {slot + 1, wire.BETWEEN}, child.pid, end, why)
+        self._tidy_up(worker, child.end.status)
+
+    def _strike(self, worker: _Worker, end: End) -> None:
+        self._strikes += 1
+        if not self._ever_ready or self._strikes >= _STRIKES:
+            self.unfit = self.unfit or worker.unfit or f"it {_words(end.status)} before it was ready"
+
+    def _tidy_up(self, worker: _Worker, status: int) -> None:
+        command = worker.finish(status) if worker.finish else None
+        if command is None:
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            self._tidying.add(self._children.start(command, worker.environment, nowhere))
+        except OSError:
+            pass  # nobody to tell; the farmer's last look at its descendants is left
+        finally:
+            os.close(nowhere)
+
+    # -- the ladder
+
+    def sentence(self, slot: int, number: int, grace: float) -> bool:
+        """End one call: by cancelling it where its worker holds others, else with its worker. False: it has ended."""
+        worker = next(each for each in self._of_child.values() if slot in each.calls)
+        if self._concurrency > 1:
+            try:
+                worker.line.send(wire.encode(Message(Kind.CANCEL, slot)))
+            except OSError:
+                pass  # it hears nothing; the end of the grace will tell
+            else:
+                worker.cancelled[slot] = time.monotonic() + grace
+                return True
+        worker.leaving = True
+        return self._children.sentence(worker.child, number, grace)
+
+    def sentence_all(self, number: int, grace: float) -> list[int]:
+        """End every call with its worker; return the slots of those that have not ended by themselves."""
+        slots: list[int] = []
+        for worker in list(self._of_child.values()):
+            if not worker.calls:
+                self._let_go(worker, grace)
+            elif self._children.sentence(worker.child, number, grace):
+                worker.leaving = True
+                slots += worker.calls
+        return slots
+
+    def tend(self, now: float) -> None:
+        """KILL workers that have not obeyed in time: of their calls, the one that is executing is to blame."""
+        for worker in self._of_child.values():
+            if worker.cancelled and min(worker.cancelled.values()) <= now:
+                worker.cancelled.clear()
+                worker.leaving = True
+                self._children.sentence(worker.child, None, 0.0)
+
+    def next_event(self) -> float | None:
+        """Return when (monotonic clock) `tend` has something to do."""
+        return min((at for worker in self._of_child.values() for at in worker.cancelled.values()), default=None)
+
+    # -- the end of the farmer
+
+    @property
+    def busy(self) -> bool:
+        """Whether a worker has not ended, or something is being tidied up after one."""
+        return bool(self._of_child or self._tidying)
+
+    def dismiss(self, grace: float) -> None:
+        """Let all workers end by themselves, and KILL those that have not after the grace."""
+        for worker in list(self._of_child.values()):
+            self._let_go(worker, grace)
+        for child in self._tidying:
+            self._children.sentence(child, None, grace)
+
+    def _let_go(self, worker: _Worker, grace: float) -> None:
+        self._hang_up(worker)
+        self._children.sentence(worker.child, None, grace)
+
+
+def _words(status: int) -> str:
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"

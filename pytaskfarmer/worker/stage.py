@@ -1,0 +1,99 @@
+"""What a worker shows to a task while it executes: its log on descriptors 1 and 2, its variables, its mark, its cost.
+
+With coroutines, a task executes in steps, and each step enters and leaves the stage: so what it prints, and what a
+program that it starts prints, goes to its own log, although several tasks are in flight.
+"""
+
+import ctypes
+import os
+import resource
+import sys
+from dataclasses import dataclass
+
+from pytaskfarmer.worker.servant import TaskFacts
+from pytaskfarmer.worker.wire import BETWEEN, IDLE, Mark
+
+_RESET_PEAK = b"5"
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One task in this worker; `log` is -1 once it has ended, `cpu` is in seconds."""
+
+    facts: TaskFacts
+    request: bytes
+    log: int
+    cpu: float = 0.0
+
+
+class Stage:
+    """The one stage of this process."""
+
+    def __init__(self, mark: Mark, concurrency: int) -> None:
+        self._mark = mark
+        self._alone = concurrency == 1
+        self._nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._flush_libc = ctypes.CDLL(None).fflush
+        self._last: Call | None = None
+        self._cpu_at_entry = 0.0
+
+    def enter(self, call: Call) -> None:
+        """Let a call be what this process does."""
+        self._mark.write(call.facts.slot + 1)
+        log = self._nowhere if call.log < 0 else call.log
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        if call is not self._last:
+            self._last = call
+            number = str(call.facts.id)
+            os.environ["PROC_NUMBER"] = os.environ["PYTASKFARMER_TASK_ID"] = number
+            os.environ["PYTASKFARMER_SLOT"] = str(call.facts.slot)
+            os.environ["PYTASKFARMER_ATTEMPT"] = str(call.facts.attempt)
+        self._cpu_at_entry = self._cpu()
+
+    def leave(self, call: Call) -> None:
+        """Write out what the call has printed so far, and let go of its log."""
+        call.cpu += self._cpu() - self._cpu_at_entry
+        self.flush()
+        os.dup2(self._nowhere, 1)
+        os.dup2(self._nowhere, 2)
+        self._mark.write(BETWEEN)
+
+    def received(self) -> None:
+        """Take note that a call is held, if none is executing."""
+        self._mark.write(BETWEEN)
+
+    def nothing_in_flight(self) -> None:
+        """Take note that no call is held."""
+        self._mark.write(IDLE)
+
+    def flush(self) -> None:
+        """Write out what Python and the C library hold back."""
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, ValueError, OSError):
+                pass  # the task has closed or replaced it, or its disk is full
+        self._flush_libc(None)
+
+    def forget_peak(self) -> None:
+        """Begin to measure the peak memory of one call; with several in flight there is no such thing."""
+        if self._alone:
+            try:
+                with open("/proc/self/clear_refs", "wb") as file:
+                    file.write(_RESET_PEAK)
+            except OSError:
+                pass
+
+    def peak(self) -> int:
+        """Return the peak memory in bytes."""
+        try:
+            with open("/proc/self/status", "rb") as file:
+                line = next(line for line in file if line.startswith(b"VmHWM:"))
+            return int(line.split()[1]) * 1024
+        except (OSError, StopIteration):
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def _cpu(self) -> float:
+        own, below = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+        return own.ru_utime + own.ru_stime + below.ru_utime + below.ru_stime
