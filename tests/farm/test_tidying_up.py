@@ -58,7 +58,7 @@ def test_happens_however_a_task_ends(tidy: Farm, logs: str) -> None:
         assert log(tidy, 4).endswith("tidied after 127\n")
 
 
-@pytest.mark.parametrize(("after", "status"), [("echo no; exit 7", 7), ("kill -SEGV $$", SEGV), ("raises", 1)])
+@pytest.mark.parametrize(("after", "status"), [("echo no; exit 7", 7), ("kill -SEGV $$", "SIGSEGV"), ("raises", 1)])
 def test_a_failure_spoils_a_success(tidy: Farm, after: str, status: object) -> None:
     """A task that succeeded has failed if tidying up after it fails; one that failed keeps its own status."""
     define(tidy, after)

@@ -150,6 +150,7 @@ class TestSeveralAtOnce:
 
     @pytest.fixture(autouse=True)
     def four(self, warm: Farm) -> None:
+        """Define it."""
         define(warm, concurrency=4)
 
     @pytest.mark.parametrize(
