@@ -58,6 +58,7 @@ class Farmer:
         books = opened.books
         self._books = books
         self._own = books.own
+        self._runner = runner
         self._start_attempt = how(runner)
         self._rules = rules
         self._observer = observer
@@ -94,6 +95,7 @@ class Farmer:
         self._poll.register(signals, select.EPOLLIN)
         with contextlib.ExitStack() as at_the_end:
             at_the_end.callback(self._poll.close)
+            at_the_end.callback(self._close_runner)
             at_the_end.callback(self._logs.close)
             at_the_end.callback(self._slots.file_again)
             at_the_end.callback(process.end_strays, ())
@@ -142,7 +144,7 @@ class Farmer:
             self._drain("USR2", "draining: running tasks may end, no more are started")
         if (unfit := self._slots.workers.unfit) is not None and self._draining is None:
             self._observer.warn(f"no worker can be had: {unfit}")
-            self._drain("no worker", "what is left stays in the list; running tasks may end")
+            self._drain("no worker", "no more tasks are started; what is left stays in the list")
         if asked.stop is not None and self._stopping is None:
             self._stopping = asked.stop
             grace = f" (up to {format_duration(self._rules.grace)}; a second signal skips that)"
@@ -338,6 +340,12 @@ class Farmer:
             moment = self._children.next_event() or 0.0
             pause = max(0.0, min(moment - time.monotonic(), 1.0))
             ready = [descriptor for descriptor, _ in self._poll.poll(pause)]
+
+    def _close_runner(self) -> None:
+        try:
+            getattr(self._runner, "close", lambda: None)()
+        except Exception as error:
+            self._observer.warn(f"the runner could not tidy up: {type(error).__name__}: {error}")
 
     def _has_no_strays(self) -> bool:
         return process.no_strays(self._children.leaders)

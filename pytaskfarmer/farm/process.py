@@ -116,10 +116,10 @@ def has_ended(pid: int) -> bool:
 
 
 def signal_process(pid: int, number: int) -> None:
-    """Send a signal; a process that is gone is no error."""
+    """Send a signal; a process that is gone, or has become another user's, is no error."""
     try:
         os.kill(pid, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         pass
 
 

@@ -92,6 +92,7 @@ class Opening:
         if known is None:
             known = self._publish()
         self._check(known)
+        self._source.prepare()
         wish = self._wish
         books = registered(self._layout, known, wish.slots, wish.allocation, self._source, self._wait)
         try:
@@ -129,7 +130,7 @@ class Opening:
                 lease_seconds=self._wish.lease_seconds, directory=os.getcwd(),
             )  # fmt: skip
             if print_of_list is not None:
-                stub = _with_list(stub, print_of_list)
+                stub = _with_list(stub, print_of_list, self._source)
             return register.publish(layout, stub)
         except OSError as error:
             for directory in reversed(made):
@@ -162,11 +163,6 @@ class Opening:
             raise UsageError(
                 f"--lock {self._wish.lock}: {self._layout.root} uses {known.lock}, and all its farmers must agree. "
                 f"Leave the option out, or choose another work directory."
-            )
-        if (known.handler, dict(known.options)) != (self._source.name, dict(self._source.options)):
-            raise UsageError(
-                f"{self._layout.root}: was made from {known.source} by handler {known.handler!r} with other options or "
-                f"another name than {self._source.name!r}. Use the same handler, or another work directory."
             )
 
     # -- waiting
@@ -211,7 +207,7 @@ class Opening:
             reading = Reading(self._source)
             write_stack(stack, (task for task in reading.stream() if task[0] not in kept), seed)
             if (reading.tasks, reading.digest) != (listed.tasks, listed.digest):  # a handler may read other files, too
-                listed = _with_list(listed, reading.fingerprint())
+                listed = _with_list(listed, reading.fingerprint(), self._source)
             self._lock(books)
             with books.section():
                 for path in (layout.finished, layout.failed) if kept or dropped else ():
@@ -227,11 +223,12 @@ class Opening:
 
     def _as_listed(self, known: Register) -> Register:
         """Return the register with what the list holds now, which it knows already unless the list has changed."""
-        if known.digest and known.seen(self._source.stat()):
+        source = self._source
+        if known.digest and known.seen(source.stat()) and known.made_from(source.path, source.name, source.options):
             return known
         seen = fingerprint(self._source)
         assert seen is not None
-        return _with_list(known, seen)
+        return _with_list(known, seen, self._source)
 
     def _own_lines(self) -> tuple[dict[int, bytes], int]:
         """Return the lines of `finished` and `failed` that are the list's own, and the number of other ids there."""
@@ -279,7 +276,7 @@ class Opening:
     def _news(self, books: Books) -> Fingerprint | None:
         """Read the list, unless it is as it was. One that has grown counts up to its last line end."""
         known, now = books.register, self._source.stat()
-        looks_the_same = known.seen(now) and known.source == self._source.path
+        looks_the_same = known.seen(now) and known.made_from(self._source.path, self._source.name, self._source.options)
         if looks_the_same and not self._source.reads_other_files:
             return None
         source = self._source
@@ -293,7 +290,9 @@ class Opening:
         if unfinished:
             self._source = books.source = source
             self._say("the last line of the list has no line end yet: it is left out for now")
-            if (news.tasks, news.digest, source.path) == (known.tasks, known.digest, known.source):
+            if (news.tasks, news.digest) == (known.tasks, known.digest) and known.made_from(
+                source.path, source.name, source.options
+            ):
                 return None
             return replace(news, size=-1)
         return news
@@ -326,5 +325,8 @@ def _cannot(layout: Layout, error: OSError) -> WorkdirError:
     return WorkdirError(f"{error.filename or layout.root}: cannot set up the work directory: {error.strerror}.")
 
 
-def _with_list(known: Register, seen: Fingerprint) -> Register:
-    return replace(known, size=seen.size, mtime_ns=seen.mtime_ns, tasks=seen.tasks, digest=seen.digest)
+def _with_list(known: Register, seen: Fingerprint, source: Source) -> Register:
+    return replace(
+        known, handler=source.name, options=dict(source.options), size=seen.size, mtime_ns=seen.mtime_ns,
+        tasks=seen.tasks, digest=seen.digest,
+    )  # fmt: skip

@@ -7,6 +7,7 @@ rename, under the main lock.
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -52,6 +53,10 @@ class Register:
     def seen(self, source: os.stat_result) -> bool:
         """Whether the list looks as it did when it was last read."""
         return (self.size, self.mtime_ns) == (source.st_size, source.st_mtime_ns)
+
+    def made_from(self, source: str, handler: str, options: Mapping[str, str]) -> bool:
+        """Whether these are the list and the handler by which the tasks were read last."""
+        return (self.source, self.handler, self.options) == (source, handler, dict(options))
 
 
 def new_run() -> str:

@@ -45,8 +45,8 @@ def take_over(
     with books.unsettling():
         _apply(books, differences)
         books.register = register.update(
-            books.layout, known, source=source.path, size=news.size, mtime_ns=news.mtime_ns, tasks=news.tasks,
-            digest=news.digest, generation=known.generation + 1,
+            books.layout, known, source=source.path, handler=source.name, options=dict(source.options), size=news.size,
+            mtime_ns=news.mtime_ns, tasks=news.tasks, digest=news.digest, generation=known.generation + 1,
         )  # fmt: skip
         books.give_back(books.own.held)
         if news.tasks > known.tasks:

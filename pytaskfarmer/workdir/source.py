@@ -36,6 +36,15 @@ class Source:
         """Whether the tasks may change while the list's file does not."""
         return bool(getattr(self.handler, "reads_other_files", False))
 
+    def prepare(self) -> None:
+        """Let the handler make what must be there before tasks run. Raises `DefinitionError`."""
+        try:
+            getattr(self.handler, "prepare", lambda tasklist: None)(self.tasklist)
+        except FarmError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise DefinitionError(f"handler {self.name!r}", f"{type(error).__name__}: {error}") from error
+
     def stat(self) -> os.stat_result:
         """Return size and time of the list. Raises `TasklistError`."""
         try:
