@@ -105,8 +105,13 @@ def _verbosity(left: deque[str]) -> str:
 
 
 def _complete(given: str, options: Mapping[str, bool]) -> str:
-    """Return the long option of 0.1.0 that begins with `given`, where no option of today begins so as well."""
+    """Return the long option of 0.1.0 that begins with `given`, where no option of today begins so as well.
+
+    An option whose name goes on where that of 0.1.0 ends, as `--runner-option`, does not count.
+    """
     if given in options:
         return given
     matches = [name for name in options if name.startswith(given)]
-    return matches[0] if len(matches) == 1 and matches[0] in ORIGINAL else given
+    shortest = min(matches, key=len, default=given)
+    alone = all(name == shortest or name.startswith(f"{shortest}-") for name in matches)
+    return shortest if alone and shortest in ORIGINAL else given

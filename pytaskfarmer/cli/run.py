@@ -7,14 +7,22 @@ import time
 import click
 
 from pytaskfarmer import __version__, allocation
-from pytaskfarmer.cli.values import Duration, SignalName, Slots
+from pytaskfarmer.cli.values import (
+    HANDLER,
+    HANDLER_OPTIONS,
+    RUNNER_OPTIONS,
+    TRUST_INI,
+    Duration,
+    SignalName,
+    Slots,
+)
 from pytaskfarmer.errors import TasklistError, UsageError
 from pytaskfarmer.farm.deadline import Deadline
 from pytaskfarmer.farm.guard import GuardLink, under_guard
 from pytaskfarmer.farm.rules import Rules
 from pytaskfarmer.farm.working import Work, work
-from pytaskfarmer.plugins import registry
-from pytaskfarmer.plugins.contracts import Tasklist
+from pytaskfarmer.plugins import registry, trust
+from pytaskfarmer.plugins.contracts import Tasklist, WorkerRunner
 from pytaskfarmer.views import preview, watchers
 from pytaskfarmer.workdir import spool
 from pytaskfarmer.workdir.layout import Layout
@@ -55,12 +63,13 @@ def spellings() -> dict[str, bool]:
     "[default: TASKLIST_workdir]",
 )  # fmt: skip
 @click.option(
-    "-r", "--runner", default="default", show_default=True, metavar="NAME", help="Run each task with this runner."
-)
-@click.option(
-    "-t", "--tasklist", "--handler", "handler", default="default", show_default=True, metavar="NAME",
-    help="Read the task list with this handler.",
+    "-r", "--runner", default="default", show_default=True, metavar="NAME",
+    help="Run each task with this runner; `pytaskfarmer runners` lists them.",
 )  # fmt: skip
+@RUNNER_OPTIONS
+@HANDLER
+@HANDLER_OPTIONS
+@TRUST_INI
 @click.option(
     "--timeout",
     type=_DURATION,
@@ -133,10 +142,10 @@ def spellings() -> dict[str, bool]:
 @click.option("--no-verbose", is_flag=True, hidden=True, expose_value=False)
 @click.version_option(__version__, prog_name="pytaskfarmer")
 def command(
-    tasklist: str, proc: int | str, workdir: str | None, runner: str, handler: str, timeout: float | None,
-    task_timeout: float | None, retries: int, grace: float, stop_signal: int, logs: str, lock: str | None, order: str,
-    update: bool, retry_failed: bool, wait: bool, no_fit: bool, allow_local: bool, dry_run: bool, quiet: bool,
-    verbose: bool,
+    tasklist: str, proc: int | str, workdir: str | None, runner: str, runner_options: dict[str, str], handler: str,
+    handler_options: dict[str, str], trust_ini: bool, timeout: float | None, task_timeout: float | None, retries: int,
+    grace: float, stop_signal: int, logs: str, lock: str | None, order: str, update: bool, retry_failed: bool,
+    wait: bool, no_fit: bool, allow_local: bool, dry_run: bool, quiet: bool, verbose: bool,
 ) -> int:  # fmt: skip
     """Run every task of TASKLIST, one a line, each as `bash -c` would run it.
 
@@ -152,10 +161,11 @@ def command(
     if workdir is None and spool.is_needed(tasklist):
         raise UsageError(f"{tasklist}: a list that cannot be read again needs --workdir DIR to be kept in.")
     layout = Layout(os.path.abspath(workdir or os.path.normpath(tasklist) + "_workdir"))
-    names = registry.Registry.read()
-    chosen_runner, chosen_handler = names.runner(runner), names.handler(handler)
+    names = registry.Registry.read(distrust=trust.rule(tasklist, trust_all=trust_ini))
+    reading = names.definition("handler", handler, handler_options)
+    chosen_runner, chosen_handler = names.runner(runner, runner_options), registry.load_handler(reading)
     with spool.kept(tasklist, layout, keep=not dry_run) as path:
-        source = Source(Tasklist(path, layout.root), chosen_handler, handler)
+        source = Source(Tasklist(path, layout.root), chosen_handler, handler, reading.options)
         _look_at(source)
         if dry_run:
             sys.stdout.buffer.writelines(preview.tasks(layout, source, retry_failed=retry_failed, update=update))
@@ -163,6 +173,8 @@ def command(
             return 0
         batch = allocation.read(os.environ)
         slots, warnings = _slots(proc)
+        if isinstance(chosen_runner, WorkerRunner):
+            slots *= chosen_runner.concurrency  # a slot for each task that may be in flight
         observer = watchers.choose(sys.stdout, quiet=quiet, verbose=verbose)
         for line in (*names.notes("runner", runner), *names.notes("handler", handler), *warnings):
             observer.warn(line)

@@ -1,6 +1,7 @@
-"""Values of options, as click types: one line says what is wrong with them and what is right."""
+"""Values of options, as click types: one line says what is wrong with them and what is right; and shared options."""
 
 import signal
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -53,3 +54,30 @@ class Slots(click.ParamType):  # type: ignore[type-arg]  # generic only in later
         if number < 1:
             self.fail(f"{number} slots cannot run anything; write a number above 0, or auto.", param, ctx)
         return number
+
+
+def _pairs(context: click.Context, parameter: click.Parameter, words: Sequence[str]) -> dict[str, str]:
+    if not words:
+        return {}
+    from pytaskfarmer.plugins.options import pairs
+
+    return pairs(parameter.opts[0], words)
+
+
+HANDLER = click.option(
+    "-t", "--tasklist", "--handler", "handler", default="default", show_default=True, metavar="NAME",
+    help="Read the task list with this handler; `pytaskfarmer handlers` lists them.",
+)  # fmt: skip
+RUNNER_OPTIONS = click.option(
+    "-R", "--runner-option", "runner_options", multiple=True, metavar="KEY=VALUE", callback=_pairs,
+    help="Set an option of the runner; it comes before that of an INI file. May be used several times.",
+)  # fmt: skip
+HANDLER_OPTIONS = click.option(
+    "-T", "--handler-option", "handler_options", multiple=True, metavar="KEY=VALUE", callback=_pairs,
+    help="Set an option of the handler; it comes before that of an INI file. May be used several times.",
+)  # fmt: skip
+TRUST_INI = click.option(
+    "--trust-ini",
+    is_flag=True,
+    help="Obey INI files also if they belong to other users, or if others can write to them.",
+)

@@ -1,31 +1,27 @@
-"""INI files as frozen definitions of runners and handlers.
+"""INI files, and options of the command line, as frozen definitions of runners and handlers.
 
 A section with the key `Runner` or `TaskList` defines a name; the value names a class, all other keys are its options.
 People keep such files beside files that have nothing to do with us, and in directories that others can write to.
 Hence two rules: a file does harm to nobody but those who ask for a name in it, and reading it imports nothing.
 
 A file that cannot be parsed still has `[name]` headers. Those names, and no others, are refused with the file, the
-line and the remedy. The same happens to the names of a file that somebody else can write to, since a definition
-makes us import code: it must belong to the user or root, and be writable by its owner only, or by a group that is
-the owner's alone (where the umask is 002, every file looks like that).
-
-Owner and mode are those of the open file, so nobody can swap it in between. The directory is not looked at: whoever
-can write there can add files and links of their own, which the rule refuses, or rename files that the user wrote.
-Where it still fails: access that mode bits do not show, such as the access lists of NFSv4, and hard links to a file
-of the user's with somebody else's contents (Linux forbids those unless fs.protected_hardlinks is off).
+line and the remedy. The same happens to the names of a file that is not to be trusted (`trust`).
 """
 
 import os
 import re
-import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from pytaskfarmer.plugins.trust import Distrust, distrust
+from pytaskfarmer.task import printable
 
 if TYPE_CHECKING:
     import configparser
 
 KEYS = {"runner": "Runner", "handler": "TaskList"}
+FLAGS = {"runner": "-R", "handler": "-T"}
 
 _LARGEST = 1 << 20
 _HEADER = re.compile(r"\s*\[(.+)\]")
@@ -37,20 +33,41 @@ class Definition:
     """A name for a class with options; `kind` is "runner" or "handler".
 
     `target` is the class, as `module.Class` or `module:Class`. `line` counts from 1; it is 0 where `file` is not a
-    file but says who defines the name.
+    file but says who defines the name. An `installed` one comes with installed code. `given` are the options of the
+    command line, which come before the `written` ones.
     """
 
     kind: str
     name: str
     target: str
-    options: Mapping[str, str]
+    written: Mapping[str, str]
     file: str
     line: int
+    installed: bool = False
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The options that count."""
+        return {**self.written, **self.given}
 
     @property
     def where(self) -> str:
         """The place of the definition, in the words of an error message."""
         return _place(self.file, self.line)
+
+    def where_to_mend(self, option: str | None = None) -> str:
+        """Return the place where `option`, or something about all of them, is to be put right."""
+        flag = FLAGS[self.kind]
+        if option is not None and option in self.given:
+            return printable(f"{flag} {option}={self.given[option]}", 60)
+        if self.installed:
+            return flag
+        return f"{self.where}, with {flag}" if self.given and option is None else self.where
+
+    def with_options(self, given: Mapping[str, str]) -> "Definition":
+        """Return this definition with options of the command line."""
+        return replace(self, given=given) if given else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +89,6 @@ class Unreadable:
 
 
 Entry = Definition | Refusal
-Distrust = Callable[[str, os.stat_result], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +104,6 @@ class _Section:
     name: str
     line: int
     kinds: list[str]
-
-
-def distrust(path: str, status: os.stat_result, owners: Collection[int] = ()) -> str | None:
-    """Return why the file or link at `path` is not to be obeyed, and what to do; None if it is.
-
-    `owners` are the ids of users who are trusted besides root and the user.
-    """
-    if status.st_uid not in {os.geteuid(), 0, *owners}:
-        return f"not trusted, since it belongs to another user (uid {status.st_uid}); use a copy of your own"
-    if stat.S_ISLNK(status.st_mode):  # its mode means nothing
-        return None
-    if status.st_mode & 0o002 or (status.st_mode & 0o020 and not _is_private(status.st_gid, status.st_uid)):
-        return f"not trusted, since others can write to it; if its contents are yours: chmod go-w {_quoted(path)}"
-    return None
 
 
 def find(directories: Iterable[str], distrust: Distrust = distrust) -> Findings:
@@ -216,23 +218,5 @@ def _ini_files(directory: str) -> list[str]:
     return [path for name in names if os.path.isfile(path := os.path.join(directory, name))]
 
 
-def _is_private(gid: int, uid: int) -> bool:
-    """Return whether the group is the one that many systems make for each user, and has no other members."""
-    import grp
-    import pwd
-
-    try:
-        user, group = pwd.getpwuid(uid), grp.getgrgid(gid)
-    except KeyError:
-        return False
-    return (user.pw_gid, user.pw_name) == (gid, group.gr_name) and {*group.gr_mem} <= {user.pw_name}
-
-
 def _place(file: str, line: int) -> str:
     return f"{file}, line {line}" if line else file
-
-
-def _quoted(path: str) -> str:
-    import shlex
-
-    return shlex.quote(path)

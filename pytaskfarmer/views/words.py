@@ -126,7 +126,7 @@ def summary_lines(summary: Summary, layout: Layout, logs: str, slots: int) -> It
             yield f"  and {summary.tally.failed - len(summary.failures):,} more"
     if summary.not_fitting:
         yield f"{count(summary.not_fitting, 'task')} held back: a typical one would not have ended before the deadline"
-    if summary.stopped_by:
+    if summary.stopped_by and not summary.unfit:
         yield f"stopped by {summary.stopped_by}"
         if summary.tally.stopped:
             yield f"{count(summary.tally.stopped, 'running task')} went back to the list"
@@ -149,7 +149,9 @@ def _next_step(summary: Summary, layout: Layout, logs: str) -> Iterator[str]:
         yield f"see: pytaskfarmer logs {directory} {summary.failures[0].task.id}"
     if summary.list_failed > len(summary.failures):
         yield f"all that failed: pytaskfarmer status {directory}"
-    if summary.left and summary.exit_status == 3:
+    if summary.unfit:
+        yield "next: mend what keeps the runner's workers from starting, and run the same command again to resume"
+    elif summary.left and summary.exit_status == 3:
         yield "next: run the same command again to resume"
     elif summary.left:
         yield f"the rest is held by {count(summary.others, 'other farmer')} (--wait waits for it)"

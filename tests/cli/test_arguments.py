@@ -10,6 +10,11 @@ NOW = {
     **ORIGINAL,
     "--no-verbose": False,
     "--handler": True,
+    "-R": True,
+    "--runner-option": True,
+    "-T": True,
+    "--handler-option": True,
+    "--trust-ini": False,
     "--task-timeout": True,
     "--wait": False,
     "--retries": True,
@@ -119,6 +124,10 @@ def test_verbose_takes_only_a_truth_value(before: str, after: str) -> None:
         "--workdir=-v t",
         "-t --work t",
         "-w",
+        "-R k=-v t",
+        "-R -v t",
+        "--runner-option --proc t",
+        "-T command=-n t",
     ],
 )
 def test_values_of_other_options_are_left_alone(line: str) -> None:
@@ -138,6 +147,7 @@ def test_nothing_after_two_dashes_is_an_option(rest: str) -> None:
         ("--work W t", "--workdir W t"),
         ("--work=W t", "--workdir=W t"),
         ("--run R t", "--runner R t"),
+        ("--runner-o k=v t", "--runner-o k=v t"),
         ("--tas", "--tas"),
         ("--tasklist H t", "--tasklist H t"),
         ("--taskl H t", "--tasklist H t"),
@@ -170,6 +180,8 @@ def test_ambiguous_and_new_beginnings_are_not_completed(word: str) -> None:
         ("-qw -v t", "-q -w -v t"),
         ("-qx8 t", "-q -x8 t"),
         ("-5 t", "-5 t"),
+        ("-vRk=v t", "--verbose -R k=v t"),
+        ("-R=k=v t", "-R k=v t"),
     ],
 )
 def test_short_options_in_one_word(before: str, after: str) -> None:

@@ -6,6 +6,36 @@ from pathlib import Path
 
 from pytaskfarmer.plugins.registry import Registry
 
+FOUR_SHAPES = """\
+[mcd-runner]
+Runner = taskfarmer.runners.ShifterRunner
+image = docker:gitlab-registry.example.org/muon-collider/mucoll:2.9-alma9
+setup = source /opt/setup_mucoll.sh
+volumes = /global/cfs/cdirs/atlas/user/MuonCollider/data:/data
+modules = cvmfs
+tempdir = True
+
+[wcd_runner]
+Runner: taskfarmer.runners.ShifterRunner
+image=docker:user/wcd:main-gaudi-alma9
+setup: source /opt/spack/setup.sh
+
+[digi]
+TaskList = taskfarmer.atlas.TransformTaskList
+transform = Reco_tf.py
+input = HITS
+output = RDO
+maxEventsPerJob = 100
+postInclude = default:PyJobTransforms/UseFrontier.py
+
+[valid]
+TaskList = taskfarmer.atlas.AthenaTaskList
+jobOptions = InDetPhysValMonitoring/InDetPhysValMonitoring_topOptions.py
+output = M_output.root
+nprocs = 64
+"""
+"""The definitions that users of PyTaskFarmer 0.1.0 have."""
+
 
 @dataclass(frozen=True)
 class Places:

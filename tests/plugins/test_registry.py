@@ -9,7 +9,9 @@ import pytest
 from plugin_places import Places
 
 from pytaskfarmer.errors import DefinitionError, UnknownName
-from pytaskfarmer.plugins.registry import ALIASES, BUILT_IN, ENTRY_POINTS, Registry
+from pytaskfarmer.plugins.definitions import Definition
+from pytaskfarmer.plugins.installed import ALIASES, BUILT_IN, ENTRY_POINTS
+from pytaskfarmer.plugins.registry import Registry, describe
 
 Module = Callable[[str], str]
 
@@ -20,6 +22,22 @@ RUNNER = """\
         def command(self, task, context):
             raise NotImplementedError
     """
+
+
+WORKER_RUNNER = """\
+    class Warm:
+        def __init__(self):
+            self.concurrency = 1
+            self.max_tasks = None
+        def worker(self, context): ...
+        def request(self, task, context): ...
+    """
+
+
+def names(registry: Registry, kind: str, target: str) -> list[str]:
+    """Return the known names of a class."""
+    entries = registry.known(kind).entries
+    return [entry.name for entry in entries if isinstance(entry, Definition) and entry.target == target]
 
 
 def options(plugin: Any) -> dict[str, str]:
@@ -63,12 +81,21 @@ class TestNames:
         }
         assert expected == BUILT_IN
 
-    @pytest.mark.parametrize("old", ["taskfarmer.runners.BasicRunner", "taskfarmer.task.ListTaskList"])
+    @pytest.mark.parametrize("old", sorted(ALIASES))
     def test_classes_of_0_1_0_are_known_by_their_old_names(self, places: Places, old: str) -> None:
         """An INI file that names a class of 0.1.0 gets the class that took its place."""
-        key, load = ("Runner", "runner") if "runners" in old else ("TaskList", "handler")
+        key, kind = ("Runner", "runner") if "runners" in old else ("TaskList", "handler")
         places.ini("cwd/my.ini", f"[old]\n{key} = {old}\n")
-        assert ALIASES[old] == class_of(getattr(places.registry(), load)("old"))
+        described = describe(places.registry().definition(kind, "old"))
+        assert old == described.definition.target
+        assert described.text
+
+    @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in BUILT_IN for name in BUILT_IN[kind]])
+    def test_all_built_in_ones_are_there(self, places: Places, kind: str, name: str) -> None:
+        """Each built-in name leads to a class that can be imported and says in a line what it does."""
+        described = describe(places.registry().definition(kind, name))
+        first = described.text.partition("\n")[0]
+        assert first.endswith(".")
 
     def test_one_file_may_define_runners_and_handlers(self, places: Places) -> None:
         """Both directories of the home directory, and the current one, may define both kinds."""
@@ -76,8 +103,8 @@ class TestNames:
             name = place[-5]
             places.ini(place, f"[{name}]\nRunner = m.C\n[{name}{name}]\nTaskList = m.D\n")
         registry = places.registry()
-        assert ["a", "b", "c"] == [d.name for d in registry.known("runner") if d.target == "m.C"]
-        assert ["aa", "bb", "cc"] == [d.name for d in registry.known("handler") if d.target == "m.D"]
+        assert ["a", "b", "c"] == names(registry, "runner", "m.C")
+        assert ["aa", "bb", "cc"] == names(registry, "handler", "m.D")
 
     def test_an_unknown_name(self, places: Places) -> None:
         """The error lists the names of that kind, and the closest."""
@@ -98,7 +125,7 @@ class TestNames:
             f"{places.cwd}/my.ini: cannot be read (Input/output error), and elsewhere there is no runner named 'mine'"
         )
         assert str(caught.value).startswith(expected)
-        assert "Known: default, fine, " in str(caught.value)
+        assert "Known: container, default, fine, " in str(caught.value)
 
     def test_without_a_home(self, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
         """A home directory that is not an absolute path is none: it would lie below the current directory."""
@@ -213,19 +240,19 @@ class TestOptions:
     def test_an_unknown_option_lists_those_that_there_are(self, places: Places, module: Module) -> None:
         """A misspelt key is named, together with the options of the class."""
         name = module("class C:\n def __init__(self, image, *, setup=''): pass\n def command(self): pass\n")
-        expected = "there is no option 'imgae'; its options are: image, setup"
+        expected = "there is no option 'imgae'. Did you mean 'image'? Its options: image, setup."
         assert expected == complaint(places, f"{name}.C", "imgae = x\n")
 
     def test_an_option_for_a_class_without_any(self, places: Places) -> None:
         """The default handler takes no options, and says so."""
         with pytest.raises(DefinitionError) as caught:
             places.registry().handler("lines", {"skip": "3"})
-        assert "pytaskfarmer itself: handler 'lines': there is no option 'skip'; it takes none" == str(caught.value)
+        assert "-T skip=3: handler 'lines': there is no option 'skip'. It takes no options." == str(caught.value)
 
     def test_a_missing_option(self, places: Places, module: Module) -> None:
         """An option without a default that is not given is named."""
         name = module("class C:\n def __init__(self, image, setup=''): pass\n def command(self): pass\n")
-        expected = "the option 'image' is missing; its options are: image, setup"
+        expected = "the option 'image' is missing. Its options: image, setup."
         assert expected == complaint(places, f"{name}.C", "setup = x\n")
 
     def test_a_value_that_cannot_be_used(self, places: Places, module: Module) -> None:
@@ -307,15 +334,40 @@ class TestClasses:
         with pytest.raises(KeyboardInterrupt):
             places.registry().runner("mine")
 
-    @pytest.mark.parametrize(("kind", "method"), [("runner", "command"), ("handler", "tasks")])
+    @pytest.mark.parametrize(
+        ("kind", "lacks"),
+        [
+            ("runner", "it has neither a method 'command' nor 'worker'; add one of them"),
+            ("handler", "it has no method 'tasks'; add it"),
+        ],
+    )
     @pytest.mark.parametrize("what", ["class", "function"])
     def test_an_object_without_the_method(
-        self, places: Places, module: Module, kind: str, method: str, what: str
+        self, places: Places, module: Module, kind: str, lacks: str, what: str
     ) -> None:
         """A class, or what a function makes, that has not the method of its kind is refused before it is used."""
         name = module("class C:\n def __init__(self, path): pass\n" if what == "class" else "def C(): return 3\n")
-        expected = f"{name}.C is no {kind}, since it has no method {method!r}; add it"
-        assert expected == complaint(places, f"{name}.C", kind=kind)
+        assert f"{name}.C is no {kind}, since {lacks}" == complaint(places, f"{name}.C", kind=kind)
+
+    def test_a_runner_of_workers(self, places: Places, module: Module) -> None:
+        """A class with `worker`, `request` and the two numbers is a runner, without a method `command`."""
+        name = module(WORKER_RUNNER)
+        places.ini("cwd/my.ini", f"[mine]\nRunner = {name}.Warm\n")
+        assert f"{name}.Warm" == class_of(places.registry().runner("mine"))
+
+    @pytest.mark.parametrize(
+        ("line", "told"),
+        [
+            ("def request(self, task, context): ...", "{} is no runner, since it has no method 'request'; add it"),
+            ("self.concurrency = 1", "{} has a method 'worker', but no attribute 'concurrency'; set it in the constr"),
+            ("self.max_tasks = None", "{} has a method 'worker', but no attribute 'max_tasks'; set it in the constr"),
+        ],
+    )
+    def test_half_a_runner_of_workers(self, places: Places, module: Module, line: str, told: str) -> None:
+        """What a class with a method `worker` lacks to be a runner is named."""
+        assert line in WORKER_RUNNER
+        name = module(WORKER_RUNNER.replace(line, "pass"))
+        assert complaint(places, f"{name}.Warm").startswith(told.format(f"{name}.Warm"))
 
     def test_only_the_class_asked_for_is_imported(self, places: Places, module: Module) -> None:
         """A definition whose module would end the program does no harm while nobody asks for it."""
@@ -323,7 +375,7 @@ class TestClasses:
         places.ini("cwd/my.ini", f"[a]\nRunner = {fatal}.C\n[b]\nRunner = {fine}.Fine\n[c]\nTaskList = {fatal}.C\n")
         registry = places.registry()
         registry.runner("b")
-        assert {"a", "b"} <= {definition.name for definition in registry.known("runner")}
+        assert {"a", "b"} <= {definition.name for definition in registry.known("runner").entries}
         assert fatal not in sys.modules
 
 
@@ -334,7 +386,7 @@ class TestWrittenFor010:
         name = module(source)
         text = complaint(places, f"{name}.C")
         assert text.startswith(f"{name}.C was written for PyTaskFarmer 0.1.0's own base classes")
-        assert "manual" in text
+        assert text.endswith("; see the manual, 'Migrating from PyTaskFarmer'")
 
     def test_a_class_of_its_own_that_is_not_known(self, places: Places) -> None:
         """So is a definition that names a class of the old package."""
@@ -348,59 +400,11 @@ class TestWrittenFor010:
         assert "was written for PyTaskFarmer 0.1.0" in complaint(places, f"{name}.C")
 
 
-class TestInstalledPackages:
-    @staticmethod
-    def install(directory: Path, entry_points: str | bytes) -> None:
-        """Put the metadata of an installed package into `directory`."""
-        info = directory / "foreign-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\nVersion: 1.0\n")
-        text = entry_points if isinstance(entry_points, bytes) else entry_points.encode()
-        (info / "entry_points.txt").write_bytes(text)
-
-    def test_a_name_found_nowhere_else(self, places: Places, importable: Path, module: Module) -> None:
-        """An installed package's plug-in is found by its entry point."""
-        name = module(RUNNER)
-        self.install(importable, f"[pytaskfarmer.runners]\nforeign = {name}:Fine [extra]\n")
-        assert f"{name}.Fine" == class_of(places.registry().runner("foreign"))
-
-    def test_files_come_before_packages(self, places: Places, importable: Path) -> None:
-        """A definition in the current directory has precedence over an installed package's."""
-        self.install(importable, "[pytaskfarmer.handlers]\nx = foreign:Handler\ny = foreign:Handler\n")
-        places.ini("cwd/my.ini", "[x]\nTaskList = m.Here\n")
-        known = {definition.name: definition.target for definition in places.registry().known("handler")}
-        assert ("m.Here", "foreign:Handler") == (known["x"], known["y"])
-
-    def test_they_are_listed_where_a_name_is_unknown(self, places: Places, importable: Path) -> None:
-        """Their names are among the known ones."""
-        self.install(importable, "[pytaskfarmer.runners]\nforeign = foreign:Runner\n")
-        with pytest.raises(UnknownName, match=r"Did you mean 'foreign'\?"):
-            places.registry().runner("foriegn")
-
-    def test_a_plug_in_that_cannot_be_imported(self, places: Places, importable: Path) -> None:
-        """The error says which entry point was at fault."""
-        self.install(importable, "[pytaskfarmer.runners]\nforeign = no_such_package:Runner\n")
-        with pytest.raises(DefinitionError) as caught:
-            places.registry().runner("foreign")
-        expected = "entry point no_such_package:Runner: runner 'foreign': there is no module 'no_such_package'"
-        assert str(caught.value).startswith(expected)
-
-    def test_broken_metadata(self, places: Places, importable: Path) -> None:
-        """A package whose metadata cannot be read is an error only of names that are found nowhere else."""
-        self.install(importable, b"\xff\xff\n")
-        registry = places.registry()
-        registry.runner("default")
-        with pytest.raises(DefinitionError) as caught:
-            registry.runner("mine")
-        assert str(caught.value).startswith("installed packages: cannot be listed (UnicodeDecodeError: ")
-        assert "there is no runner named 'mine'. Known: default, " in str(caught.value)
-
-
 def test_start_up_imports_no_more_than_it_needs(tmp_path: Path) -> None:
     """Loading the default runner and handler without INI files imports neither a parser nor a metadata scanner."""
     program = """\
 import sys
-from pytaskfarmer.plugins.registry import Registry
+from pytaskfarmer.plugins.registry import Registry, describe
 assert not any(name.startswith(("pytaskfarmer.runners", "pytaskfarmer.handlers")) for name in sys.modules)
 registry = Registry.read()
 registry.runner("default"), registry.handler("default")

@@ -1,0 +1,109 @@
+"""`pytaskfarmer show TASKLIST`."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from itertools import islice
+
+import click
+
+from pytaskfarmer.cli.values import HANDLER, HANDLER_OPTIONS, RUNNER_OPTIONS, TRUST_INI
+from pytaskfarmer.errors import DefinitionError, FarmError
+from pytaskfarmer.plugins import registry, trust
+from pytaskfarmer.plugins.contracts import Command, TaskContext, Tasklist, WorkerRunner
+from pytaskfarmer.task import Task, decode, encode, printable
+from pytaskfarmer.workdir import spool
+from pytaskfarmer.workdir.layout import Layout
+from pytaskfarmer.workdir.source import Source
+
+_OF_EVERY_SHELL = frozenset({"_", "OLDPWD", "PWD", "SHLVL"})
+"""Variables that each shell sets for itself; nobody wants to read them here."""
+
+_LONGEST_REQUEST = 2000
+
+
+@click.command("show", short_help="Print the first tasks of a list as they would run.")
+@click.argument("tasklist", metavar="TASKLIST")
+@HANDLER
+@HANDLER_OPTIONS
+@click.option("-r", "--runner", metavar="NAME", help="Print what this runner would start, too.")
+@RUNNER_OPTIONS
+@click.option("-w", "--workdir", metavar="DIR", help="The work directory of the run.  [default: TASKLIST_workdir]")
+@click.option(
+    "-n", "--count", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Print N tasks."
+)
+@TRUST_INI
+def command(
+    tasklist: str, handler: str, handler_options: dict[str, str], runner: str | None, runner_options: dict[str, str],
+    workdir: str | None, count: int, trust_ini: bool,
+) -> None:  # fmt: skip
+    """Print the first tasks of TASKLIST as they would run, a line each: the id and the text of the task.
+
+    With a runner, the process that it would start stands below each task, as words for a shell. If tasks are handed to
+    a worker, its process stands above the first task, and what it would be sent below each, where that is not the
+    task's text. Nothing is started, and nothing is left behind. TASKLIST may be `-` for standard input.
+    """
+    layout = Layout(os.path.abspath(workdir or os.path.normpath(tasklist) + "_workdir"))
+    names = registry.Registry.read(distrust=trust.rule(tasklist, trust_all=trust_ini))
+    reader = names.handler(handler, handler_options)
+    name = runner or ("default" if runner_options else None)
+    starter = names.runner(name, runner_options) if name else None
+    for note in (*names.notes("handler", handler), *(names.notes("runner", name) if name else ())):
+        print(f"pytaskfarmer: {note}", file=sys.stderr)
+    with spool.kept(tasklist, layout, keep=False) as path:
+        source = Source(Tasklist(path, layout.root), reader, handler)
+        tasks = (Task(task_id, decode(text)) for task_id, text in islice(source.stream(), count))
+        try:
+            for line in _starts(tasks, starter, layout, f"runner {name!r}") if starter else map(_line, tasks):
+                sys.stdout.buffer.write(encode(line) + b"\n")
+        finally:
+            getattr(starter, "close", bool)()
+    sys.stdout.flush()
+
+
+def _line(task: Task) -> str:
+    return f"{task.id} {task.text}"
+
+
+def _starts(tasks: Iterator[Task], runner: registry.AnyRunner, layout: Layout, who: str) -> Iterator[str]:
+    """Yield the line of each task, with what `runner` would start. Raises `FarmError` where it fails."""
+    for number, task in enumerate(tasks):
+        context = _context(task, layout)
+        try:
+            if not isinstance(runner, WorkerRunner):
+                lines = [_line(task), f"    {_words(runner.command(task, context))}"]
+            else:
+                request = decode(runner.request(task, context))
+                above = [] if number else [f"worker: {_words(runner.worker(context))}"]
+                below = [] if request == task.text else [f"    {printable(request, _LONGEST_REQUEST)}"]
+                lines = [*above, _line(task), *below]
+        except FarmError:
+            raise
+        except (Exception, SystemExit) as error:
+            told = f"{type(error).__name__}: {printable(str(error).partition(chr(10))[0])}"
+            raise DefinitionError(who, f"failed at task {task.id}: {told}") from error
+        yield from lines
+
+
+def _context(task: Task, layout: Layout) -> TaskContext:
+    number = str(task.id)
+    environment = {
+        **os.environ,
+        "PROC_NUMBER": number,
+        "PYTASKFARMER_TASK_ID": number,
+        "PYTASKFARMER_SLOT": "0",
+        "PYTASKFARMER_ATTEMPT": "1",
+        "PYTASKFARMER_WORKDIR": layout.root,
+    }
+    return TaskContext(0, 1, layout.root, environment)
+
+
+def _words(command: Command) -> str:
+    """Return a command as a line for a shell."""
+    changes = {name: value for name, value in command.environment.items() if name not in _OF_EVERY_SHELL}
+    unset = [f"-u {shlex.quote(name)}" for name, value in changes.items() if value is None]
+    values = [f"{name}={shlex.quote(value)}" for name, value in changes.items() if value is not None]
+    there = [f"cd {shlex.quote(command.cwd)} &&"] if command.cwd is not None else []
+    environment = ["env", *unset, *values] if unset or values else []
+    return " ".join([*there, *environment, shlex.join(command.argv)])
