@@ -20,7 +20,7 @@ lint: .venv/testable ; $(ACTIVATE) ruff check && ruff format --check && mypy
 	@touch $@
 
 .venv/testable: .venv/installed
-	$(INSTALL) --editable ".[test]"
+	$(INSTALL) --editable ".[test,hep]"
 	@touch $@
 
 # The oldest releases that pyproject.toml allows.

@@ -25,6 +25,7 @@ from .engines import ENGINES, Engine
 from .holding import HeldContainer
 from .recipe import Recipe, check_volumes, finisher, installed, new_name, surroundings
 from .scratch import Scratch
+from .shell import shell_words
 
 _TAKEN_BY_ALL = ("arguments", "engine", "env", "image", "keep", "setup", "shell", "tempdir", "volumes", "workdir")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -43,7 +44,7 @@ class FreshContainer:
         directory = self._scratch.fresh(task, context) if self._scratch else ""
         handed_on, assignments = recipe.handed_on(context), recipe.assignments()
         variables = engines.variable_words(handed_on, assignments)
-        words = engines.shell_words(recipe.shell, recipe.setup, task.text)
+        words = shell_words(recipe.shell, task.text, recipe.setup)
         argv = engines.run(recipe.engine, recipe.launch(name, words, variables, directory))
         environment = {**surroundings(context), **engines.inside(recipe.engine, handed_on | assignments)}
 

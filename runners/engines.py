@@ -74,15 +74,6 @@ def remove(engine: Engine, name: str) -> tuple[str, ...]:
     return (engine.program, "rm", "--force", "--ignore", "--time", "0", name)
 
 
-def shell_words(shell: str, setup: str, line: str) -> tuple[str, ...]:
-    """Return the command by which a shell runs `setup`, and if that succeeds, `line`.
-
-    Shells read what they run line by line. So a quote or comment in the task's line has no effect on `setup`, and
-    `setup` finds no arguments that it might take for its own.
-    """
-    return (shell, "-c", f"{{ {setup}\n}} || exit\n{line}" if setup.strip() else line)
-
-
 def variable_words(handed_on: Iterable[str], assignments: Mapping[str, str]) -> tuple[str, ...]:
     """Return `Launch.variables` for variables by name, and others by name and value."""
     return (*sorted(handed_on), *(f"{name}={value}" for name, value in assignments.items()))

@@ -29,6 +29,7 @@ from . import engines
 from .engines import ENGINES
 from .recipe import Recipe, finisher, new_name, surroundings
 from .scratch import Scratch
+from .shell import shell_words
 
 _PATIENCE = 30.0
 """Seconds for which a container that has started may fail to answer."""
@@ -105,7 +106,7 @@ class Holder:
         """Run the line of a request; raises `SystemExit` with its status if that is not 0."""
         line, handed_on = json.loads(decode(request))
         variables = engines.variable_words(handed_on, self._assignments)
-        words = engines.shell_words(self._shell, self._setup, line)
+        words = shell_words(self._shell, line, self._setup)
         with self._directory() as directory:
             argv = engines.enter(self._engine, self._name, variables, directory, words)
             status = _status(argv, {**os.environ, **handed_on})

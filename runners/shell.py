@@ -149,7 +149,7 @@ class Shell:
 def shell_words(shell: str, line: str, setup: str = "", umask: str = "") -> tuple[str, ...]:
     """Return the command by which a shell runs `line`, under this umask and after `setup`, if that succeeds."""
     script = f"umask {umask}\n" if umask else ""
-    if not setup:
+    if not setup.strip():
         return (shell, "-c", script + line)
     return (shell, "-c", script + _SET_UP + line, shell, setup)
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from farm_driver import Farm, until
 
+NOT_RUN = "pytaskfarmer: the setup failed, so the task was not run\n"
+"""What the log says of a task whose setup failed."""
+
 STAND_IN = Path(__file__).with_name("stand_in_engine.py")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_bench import Bench
+from engine_bench import NOT_RUN, Bench
 from farm_driver import alive, until
 
 ENGINES = ("shifter", "podman-hpc", "apptainer", "podman")
@@ -66,7 +66,7 @@ class TestATask:
         """What `setup` sets is there, and where it fails the task does not begin."""
         options = {"engine": engine, "image": "im.sif", "setup": "echo set up; x=$PROC_NUMBER; test $x != 1"}
         assert 1 == bench.run(["echo $x"] * 3, **options)
-        assert ["set up\n0\n", "set up\n", "set up\n2\n"] == [bench.log(task) for task in range(3)]
+        assert ["set up\n0\n", f"set up\n{NOT_RUN}", "set up\n2\n"] == [bench.log(task) for task in range(3)]
 
     def test_has_a_directory_of_its_own(self, bench: Bench, engine: str) -> None:
         """With `tempdir` it begins in an empty directory, which is gone when the task has ended, well or not."""

@@ -7,6 +7,7 @@ import pytest
 
 from pytaskfarmer.runners import engines
 from pytaskfarmer.runners.engines import ENGINES, Launch
+from pytaskfarmer.runners.shell import shell_words
 
 LINE = "sim 1 'a b'"
 BARE = Launch(image="im:1", command=("/bin/bash", "-c", LINE), name="n1")
@@ -153,7 +154,7 @@ SHELL_LINES = [
 def test_setup_comes_before_the_line(shell: str, setup: str, line: str, status: int, output: str) -> None:
     """The line runs in the same shell, if `setup` succeeded; no quote or comment of one reaches the other."""
     ended = subprocess.run(
-        engines.shell_words(shell, setup, line), check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        shell_words(shell, line, setup), check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
 
     assert (status, output) == (ended.returncode, ended.stdout.decode())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_bench import Bench
+from engine_bench import NOT_RUN, Bench
 from farm_driver import alive, until
 
 QUICK = ("--grace", "0.3")
@@ -71,7 +71,7 @@ def test_a_failed_setup_fails_the_task(bench: Bench) -> None:
     """The line does not run, and the container stays for the next."""
     assert 1 == held(bench, ["echo a", "echo b"], setup="test $PROC_NUMBER = 1")
     assert [[1], [0]] == [bench.farm.ids("finished"), bench.farm.ids("failed")]
-    assert ["", "b\n"] == [bench.log(task) for task in range(2)]
+    assert [NOT_RUN, "b\n"] == [bench.log(task) for task in range(2)]
     assert 1 == len(bench.calls("run"))
 
 
