@@ -87,9 +87,10 @@ class _Field:
             return value
         if self.quotable:
             return f"{self.close}{quoted}{self.open}"
+        where = "is (in `...`, ${...} or $((...)), or after a backslash)"
         raise ValueError(
             f"the value {value!r} of the field {{{self.name}}} needs quotes, which mean something else where the field "
-            f"is (in `...`, ${{...}} or $((...)), or after a backslash); set a variable to it first: v={{{self.name}}};"
+            f'{where}; put v={{{self.name}}}; before the command, and "$v" there'
         )
 
 

@@ -79,8 +79,7 @@ def printable(text: str, limit: int = 200) -> str:
     short = text if len(text) <= limit else text[: limit - 1] + "…"
     if short.isprintable():
         return short
-    clean = short.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(c if c.isprintable() or c == " " else "\N{REPLACEMENT CHARACTER}" for c in clean)
+    return "".join(c if c.isprintable() or c == " " else "\N{REPLACEMENT CHARACTER}" for c in short)
 
 
 def defect(text: bytes) -> str | None:

@@ -31,10 +31,8 @@ class Tasklist:
 class Handler(Protocol):
     """Reads a task list.
 
-    Where the tasks depend on more than the bytes of the list's file, a handler says so by an attribute
-    `reads_other_files = True`: every farmer that comes looks at the tasks anew then, and not only if that file changed.
-    What must be there before tasks run is the part of a method `prepare(tasklist)`: each farmer calls it once the work
-    directory is there, and nobody who only looks.
+    What must be there before tasks run is the part of a method `prepare(tasklist)`, if there is one: each farmer calls
+    it once the work directory is there, and nobody who only looks.
     """
 
     def tasks(self, tasklist: Tasklist) -> Iterator[str]:

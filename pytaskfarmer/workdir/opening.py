@@ -276,17 +276,14 @@ class Opening:
     def _news(self, books: Books) -> Fingerprint | None:
         """Read the list, unless it is as it was. One that has grown counts up to its last line end."""
         known, now = books.register, self._source.stat()
-        looks_the_same = known.seen(now) and known.made_from(self._source.path, self._source.name, self._source.options)
-        if looks_the_same and not self._source.reads_other_files:
-            return None
         source = self._source
+        if known.seen(now) and known.made_from(source.path, source.name, source.options):
+            return None
         unfinished = now.st_size > max(known.size, 0) and not _ends_in_newline(source.path)
         if unfinished:
             source = replace(source, tasklist=replace(source.tasklist, growing=True))
         news = fingerprint(source, known.tasks)
         assert news is not None
-        if looks_the_same and (news.tasks, news.digest) == (known.tasks, known.digest):
-            return None
         if unfinished:
             self._source = books.source = source
             self._say("the last line of the list has no line end yet: it is left out for now")

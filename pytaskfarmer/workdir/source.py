@@ -31,11 +31,6 @@ class Source:
         """The list's path."""
         return self.tasklist.path
 
-    @property
-    def reads_other_files(self) -> bool:
-        """Whether the tasks may change while the list's file does not."""
-        return bool(getattr(self.handler, "reads_other_files", False))
-
     def prepare(self) -> None:
         """Let the handler make what must be there before tasks run. Raises `DefinitionError`."""
         try:
