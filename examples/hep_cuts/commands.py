@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from cuts import InputError
+from pytaskfarmer.runners.datasets import DatasetError
 
 
 def positive(text: str) -> int:
@@ -35,7 +35,7 @@ def run(main: Callable[[], int]) -> NoReturn:
     """Exit with what `main` returns, or with 2 and one line on what could not be used."""
     try:
         status = main()
-    except InputError as error:
+    except DatasetError as error:
         sys.exit(_complain(str(error)))
     except OSError as error:
         sys.exit(_complain(f"{error.filename}: {error.strerror}" if error.filename else str(error)))

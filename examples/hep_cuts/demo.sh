@@ -12,6 +12,10 @@ command -v pytaskfarmer.py >/dev/null || {
     echo "demo.sh: pytaskfarmer.py is not on PATH; activate the environment it is installed in" >&2
     exit 2
 }
+"$python" -c 'import pytaskfarmer.runners' 2>/dev/null || {
+    echo "demo.sh: $python has no package pytaskfarmer; set PYTHON to the interpreter it is installed for" >&2
+    exit 2
+}
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/hep_cuts.XXXXXX")
 clean() {

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from commands import positive, run
-from cuts import HEADER
+from events import HEADER
 from results import publish
 
 SIGNAL_FRACTION = 0.4

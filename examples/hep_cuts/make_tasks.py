@@ -1,4 +1,4 @@
-"""Write the farm's task list: one command line for each chunk of settings."""
+"""Write the farm's task list: a line for each chunk of settings, a command or what the `hep` runner is told."""
 
 import os
 import shlex
@@ -7,24 +7,38 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from commands import positive, run, scan_options
-from cuts import InputError, count_settings
 from results import publish
 
+from pytaskfarmer.runners.cut_scan import count_settings
+from pytaskfarmer.runners.datasets import DatasetError
 
-def task_lines(events: Path, n_cuts: int, chunk: int, results: Path) -> Iterator[str]:
+
+def hep_lines(events: Path, n_cuts: int, chunk: int) -> Iterator[str]:
+    """Yield FILE FIRST COUNT for each chunk."""
+    for first, count in chunks(n_cuts, chunk):
+        yield shlex.join([str(events.absolute()), str(first), str(count)])
+
+
+def command_lines(events: Path, n_cuts: int, chunk: int, results: Path) -> Iterator[str]:
     """Yield a command line for each chunk; all paths are absolute, so a task may run anywhere."""
     scan_chunk = Path(__file__).absolute().with_name("scan_chunk.py")
-    n_settings = count_settings(n_cuts)
-    for number, first in enumerate(range(0, n_settings, chunk)):
+    for number, (first, count) in enumerate(chunks(n_cuts, chunk)):
         command = {
             "--input": events.absolute(),
             "--first": first,
-            "--count": min(chunk, n_settings - first),
+            "--count": count,
             "--n-cuts": n_cuts,
             "--output": results.absolute() / f"chunk_{number:03d}.json",
         }
         words = [sys.executable, scan_chunk, *(word for option in command.items() for word in option)]
         yield shlex.join(str(word) for word in words)
+
+
+def chunks(n_cuts: int, chunk: int) -> Iterator[tuple[int, int]]:
+    """Yield first and count of each chunk of settings; the last may be smaller."""
+    n_settings = count_settings(n_cuts)
+    for first in range(0, n_settings, chunk):
+        yield first, min(chunk, n_settings - first)
 
 
 def main() -> int:
@@ -37,6 +51,7 @@ def main() -> int:
         metavar="N",
         help="Settings in a task (default: %(default)s, which is 27 tasks for 3 cuts).",
     )
+    parser.add_argument("--hep", action="store_true", help="Write tasks for the hep runner instead of commands.")
     parser.add_argument(
         "--results",
         type=Path,
@@ -53,9 +68,12 @@ def main() -> int:
     )
     options = parser.parse_args()
     options.input.stat()
-    lines = list(task_lines(options.input, options.n_cuts, options.chunk, options.results))
+    what = (options.input, options.n_cuts, options.chunk)
+    lines = list(hep_lines(*what) if options.hep else command_lines(*what, options.results))
     if "\n" in "".join(lines):
-        raise InputError(options.output, None, "a task is one line, and a path in it holds a newline; rename that path")
+        raise DatasetError(
+            str(options.output), None, "a task is one line, and a path in it holds a newline; rename that path"
+        )
     publish(options.output, os.fsencode("\n".join(lines) + "\n"))
     print(f"{options.output}: {len(lines)} tasks of up to {options.chunk} settings")
     return 0

@@ -5,17 +5,18 @@ import sys
 from pathlib import Path
 
 from commands import run
-from cuts import InputError
 from results import Result, as_profile, as_text, merge, read_result, write_result
+
+from pytaskfarmer.runners.datasets import DatasetError
 
 
 def find_parts(places: list[Path]) -> list[Path]:
-    """Return the parts, a directory standing for its `chunk_*.json`. Raises InputError if it has none."""
+    """Return the parts, a directory standing for its `chunk_*.json`. Raises DatasetError if it has none."""
     parts = []
     for place in places:
         found = sorted(place.glob("chunk_*.json")) if place.is_dir() else [place]
         if not found:
-            raise InputError(place, None, "holds no chunk_*.json; run the tasks first")
+            raise DatasetError(place, None, "holds no chunk_*.json; run the tasks first")
         parts += found
     return parts
 

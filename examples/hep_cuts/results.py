@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from cuts import VARIABLES, Best, InputError, best_of, count_settings, prepare, read_events
+from events import read_events
+
+from pytaskfarmer.runners.cut_scan import VARIABLES, Best, best_of, count_settings, prepare
+from pytaskfarmer.runners.datasets import DatasetError
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """The best of the settings `first` to `first + count - 1`.
 
-    `checksum` is the CRC-32 of the input, `correct` the number of events that setting `k` puts on the right side,
+    `checksum` is the CRC-32 of the events, `correct` the number of events that setting `k` puts on the right side,
     `cuts` are its cuts by variable. `seconds` has the phases `read`, `prepare` and `count`; merging adds them up.
     """
 
@@ -43,21 +46,21 @@ class Result:
 
 
 def scan_file(path: Path, n_cuts: int, first: int, count: int) -> Result:
-    """Read the events and scan `count` settings from `first` on. Raises InputError, OSError."""
+    """Read the events and scan `count` settings from `first` on. Raises DatasetError, OSError."""
     start = time.perf_counter()
     events = read_events(path)
     read = time.perf_counter()
-    scan = prepare(events, n_cuts)
+    scan = prepare(events, n_cuts, path)
     prepared = time.perf_counter()
     best = scan.best(first, count)
     end = time.perf_counter()
     seconds = {"read": read - start, "prepare": prepared - read, "count": end - prepared}
     cuts = scan.setting(best.k)
-    return Result(events.checksum, scan.n_events, n_cuts, first, count, best.k, best.correct, cuts, seconds)
+    return Result(scan.checksum, scan.n_events, n_cuts, first, count, best.k, best.correct, cuts, seconds)
 
 
 def merge(parts: Mapping[Path, Result]) -> Result:
-    """Return the result of the whole scan. Raises InputError unless the parts hold every setting exactly once."""
+    """Return the result of the whole scan. Raises DatasetError unless the parts hold every setting exactly once."""
     _check_cover(parts)
     best = best_of(part.best for part in parts.values())
     winner = next(part for part in parts.values() if part.best == best)
@@ -72,17 +75,18 @@ def _check_cover(parts: Mapping[Path, Result]) -> None:
     covered = 0
     for path, part in ordered:
         if (part.checksum, part.n_events, part.n_cuts) != (model.checksum, model.n_events, model.n_cuts):
-            raise InputError(path, None, f"not of the same events and --n-cuts as {previous}; remove the stale one")
+            stale = f"not of the same events and --n-cuts as {previous}; remove the stale one"
+            raise DatasetError(path, None, stale)
         end = part.first + part.count
         if part.first < covered:
             twice = f"settings {part.first} to {min(covered, end) - 1} are also in {previous}"
-            raise InputError(path, None, f"{twice}; remove one of the two")
+            raise DatasetError(path, None, f"{twice}; remove one of the two")
         gaps.append(range(covered, part.first))
         covered, previous = end, path
     gaps.append(range(covered, count_settings(model.n_cuts)))
     if any(gaps):
         missing = _name([gap for gap in gaps if gap])
-        raise InputError(previous.parent, None, f"{missing} in no part; run their tasks, then merge again")
+        raise DatasetError(previous.parent, None, f"{missing} in no part; run their tasks, then merge again")
 
 
 def _name(gaps: list[range]) -> str:
@@ -118,13 +122,13 @@ def write_result(path: Path, result: Result) -> None:
 
 
 def read_result(path: Path) -> Result:
-    """Read what `write_result` wrote. Raises InputError, OSError."""
+    """Read what `write_result` wrote. Raises DatasetError, OSError."""
     try:
         values = json.loads(path.read_bytes())
         del values["accuracy"]
         return Result(**values)
     except (ValueError, KeyError, TypeError):
-        raise InputError(path, None, "not a result of this scan; remove it and run its task again") from None
+        raise DatasetError(path, None, "not a result of this scan; remove it and run its task again") from None
 
 
 def publish(path: Path, content: bytes) -> None:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from commands import positive, run, scan_options
-from cuts import count_settings
 from results import scan_file, write_result
+
+from pytaskfarmer.runners.cut_scan import count_settings
 
 
 def main() -> int:

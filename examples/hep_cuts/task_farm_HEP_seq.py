@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 from commands import run, scan_options
-from cuts import count_settings
 from results import as_profile, as_text, scan_file, write_result
+
+from pytaskfarmer.runners.cut_scan import count_settings
 
 
 def main() -> int:

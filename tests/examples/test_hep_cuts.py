@@ -331,6 +331,48 @@ def test_settings_out_of_range(tmp_path: Path) -> None:
     assert done.stderr.endswith("settings 6500 to 6742 are not among 0 to 6560\n")
 
 
+def farm_and_merge(directory: Path, *lines: str) -> subprocess.CompletedProcess[str]:
+    """Run these tasks with the `hep` runner, as the README says, and return what their merged result was."""
+    (directory / "chunks.txt").write_text("".join(lines))
+    farm = (sys.executable, "-m", "pytaskfarmer")
+    done = run(*farm, "run", "--proc", "2", "-r", "hep", directory / "chunks.txt")
+    assert 0 == done.returncode, done.stderr
+    return run(*farm, "results", directory / "chunks.txt", "--merge", "pytaskfarmer.runners.cut_scan:merge")
+
+
+def report(text: str) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, EXAMPLE / "report.py")
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=50, check=False)
+
+
+def test_report_on_the_hep_runner_equals_the_baseline(tmp_path: Path) -> None:
+    """The list for the `hep` runner covers all settings, and the report on its results is the baseline's text."""
+    options: list[Word] = ["--hep", "--input", SAMPLE, "--chunk", 1000, "--output", tmp_path / "all.txt"]
+    output_of(program("make_tasks.py", *options))
+    lines = (tmp_path / "all.txt").read_text().splitlines(keepends=True)
+    assert 7 == len(lines)
+    merged = output_of(farm_and_merge(tmp_path, *lines))
+    assert SAMPLE_TEXT == without_times(output_of(report(merged)))
+    (tmp_path / "merged.json").write_text(merged)
+    assert SAMPLE_TEXT == without_times(output_of(program("report.py", tmp_path / "merged.json")))
+
+
+def test_report_on_some_settings_is_refused(tmp_path: Path) -> None:
+    """A result that lacks settings is no answer; the report says which ones it has."""
+    merged = output_of(farm_and_merge(tmp_path, f"{SAMPLE} 0 10\n", f"{SAMPLE} 6000 561\n"))
+    done = report(merged)
+    scanned = "only settings 0 to 9, 6000 to 6560 of 0 to 6560 were scanned; run the other tasks, then merge again"
+    assert (2, "", f"report.py: standard input: {scanned}\n") == (done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"k": 3}', '{"settings": [], "n_cuts": 3, "microseconds": 1}'])
+def test_report_on_something_else_is_refused(text: str) -> None:
+    """What is no merged result of the scan is refused in one line."""
+    done = report(text)
+    complaint = "report.py: standard input: not a merged result of the hep runner's cut scan\n"
+    assert (2, "", complaint) == (done.returncode, done.stdout, done.stderr)
+
+
 def demo(directory: Path, *options: Path, keep: str) -> str:
     """Run the demo with the real command and return what it prints."""
     commands = Path(sys.executable).parent
@@ -346,6 +388,17 @@ def test_demo(tmp_path: Path) -> None:
     assert "\nBest accuracy obtained :0.974\n" in text
     assert text.endswith("The farm and the sequential baseline agree.\n")
     assert [] == list(tmp_path.iterdir())
+
+
+def test_demo_names_an_interpreter_without_the_package(tmp_path: Path) -> None:
+    """Where PYTHON is not the interpreter that has the package, the demo says so at once."""
+    bare = tmp_path / "python"
+    bare.write_text("#!/bin/sh\nexit 1\n")
+    bare.chmod(0o755)
+    commands = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = run("sh", EXAMPLE / "demo.sh", PATH=commands, PYTHON=str(bare), TMPDIR=str(tmp_path))
+    remedy = "has no package pytaskfarmer; set PYTHON to the interpreter it is installed for"
+    assert (2, f"demo.sh: {bare} {remedy}\n") == (done.returncode, done.stderr)
 
 
 def test_demo_on_given_events(tmp_path: Path) -> None:
