@@ -1,3 +1,27 @@
-"""Run a list of tasks on many slots, many nodes and through any death, with files as the only server."""
+"""Run a list of tasks on many slots, many nodes and through any death, with files as the only server.
+
+From Python, `Pool` takes the calls of `multiprocessing.Pool` and `Executor` is a `concurrent.futures.Executor`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytaskfarmer.api.pool import Pool as Pool
 
 __version__ = "1.0.0"
+
+_PUBLIC = {
+    "Pool": "pytaskfarmer.api.pool",
+    "WorkerDied": "pytaskfarmer.api.faults",
+    "CannotTravel": "pytaskfarmer.api.faults",
+    "RemoteError": "pytaskfarmer.api.faults",
+    "BrokenPool": "pytaskfarmer.api.faults",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is for Python callers when it is asked for: the commands need none of it."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

@@ -22,8 +22,8 @@ LAYERS = {
     "pytaskfarmer.worker": 1,
     "pytaskfarmer.farm": 2,
     "pytaskfarmer.cluster": 3,
-    "pytaskfarmer.api": 3,
     "pytaskfarmer.views": 3,
+    "pytaskfarmer.api": 4,  # shows progress, as the commands do
     "pytaskfarmer.cli": 4,
     "pytaskfarmer.__main__": 5,
     "pytaskfarmer.bin": 5,
@@ -42,13 +42,16 @@ KNOWERS = {
 }
 """The only places that know these libraries."""
 
-LOADERS = ("pytaskfarmer.plugins.registry", "pytaskfarmer.worker.serving", "pytaskfarmer.runners.calls")
-"""The only places that import by a name that they are given: plug-ins, what works in a worker, a user's function."""
+LOADERS = (
+    "pytaskfarmer", "pytaskfarmer.plugins.registry", "pytaskfarmer.worker.serving", "pytaskfarmer.runners.calls"
+)  # fmt: skip
+"""The only places that import by a name that they are given: the names that the package exports, plug-ins, what works
+in a worker, a user's function."""
 LOADS = {"import_module", "__import__", "resolve_name", "run_module"}
 
-MOVERS = ("books", "opening", "recovery", "revision")
-"""The modules of `workdir` that move tasks: a farmer's steps, how a run begins, the audit, and changes
-of the list."""
+MOVERS = ("books", "growth", "opening", "recovery", "revision")
+"""The modules of `workdir` that move tasks: a farmer's steps, how a run begins, the audit, changes of the list, and
+its growth."""
 STATES = ("toprocess", "finished", "failed")
 FILE_NAMES = {*STATES, "tasklist.json", "timeline.json", "interrupted", "claims", "logs", "lock", "lock.lease"}
 CHANGES = {
@@ -122,6 +125,8 @@ def fault(found: Import) -> str | None:
         return "a plug-in imports the contracts, the words and its own siblings, these relatively"
     if below(target, PLUGINS):
         return "the core imports no plug-in"
+    if importer == "pytaskfarmer" and below(target, ("pytaskfarmer.api",)):
+        return None  # the package's face, which imports them when they are asked for
     mine, theirs = room_of(importer), room_of(target)
     if theirs == "pytaskfarmer" and target not in ("pytaskfarmer", "pytaskfarmer.__version__"):
         return "no room of that name is in the table"

@@ -12,11 +12,12 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pytaskfarmer.farm import process
+from pytaskfarmer.farm.inheritance import Inheritance
 from pytaskfarmer.plugins.contracts import Command
 
 _POLL_GROUP = 0.01
@@ -37,7 +38,8 @@ class End(NamedTuple):
 class Child:
     """One group. `began` is epoch seconds; all other times are the monotonic clock's.
 
-    `sentenced` once the ladder has begun; `patience_ends` when KILL follows; `killed` counts who died of it.
+    `sentenced` once the ladder has begun; `patience_ends` when KILL follows; `killed` counts who died of it. `fault` is
+    what it did to the memory, in words, if it was killed for that.
     """
 
     pid: int
@@ -49,6 +51,7 @@ class Child:
     end: End | None = None
     killed: int = 0
     killed_at: float | None = None
+    fault: str | None = None
 
 
 class Children:
@@ -61,6 +64,11 @@ class Children:
         self._living: set[Child] = set()
         self._sentenced: set[Child] = set()
         self._lingering: set[Child] = set()
+        self._inheritance = Inheritance()
+
+    def close(self) -> None:
+        """Let go of what is held to start some."""
+        self._inheritance.close()
 
     @property
     def leaders(self) -> list[int]:
@@ -72,10 +80,21 @@ class Children:
         """Whether a group has lost its leader and is not known to be gone yet."""
         return bool(self._lingering)
 
-    def start(self, command: Command, environment: Mapping[str, str], output: int, passed: Sequence[int] = ()) -> Child:
-        """Start a group, whose leader inherits the descriptors `passed`. Raises OSError; nothing runs then."""
+    def start(
+        self,
+        command: Command,
+        environment: Mapping[str, str],
+        output: int,
+        passed: Sequence[int] = (),
+        cpus: Collection[int] | None = None,
+    ) -> Child:
+        """Start a group on these CPUs, whose leader inherits the descriptors `passed`. Raises OSError; nothing runs."""
         began, since = time.time(), time.monotonic()
-        pid = process.start(command, environment, output, passed)
+        self._inheritance.take_on(cpus)
+        try:
+            pid = process.start(command, environment, output, passed)
+        finally:
+            self._inheritance.put_off(cpus)
         watch = -1
         if self._pidfds:
             try:
@@ -152,6 +171,14 @@ class Children:
             process.signal_group(child.pid, number)
             process.signal_group(child.pid, signal.SIGCONT)
         return True
+
+    def condemn(self, pid: int, fault: str) -> Child | None:
+        """Have the group of a leader killed at once; None if it has ended by itself, or is being ended."""
+        child = next((each for each in self._living if each.pid == pid), None)
+        if child is None or not self.sentence(child, None, 0.0):
+            return None
+        child.fault = fault
+        return child
 
     def tend(self, now: float) -> None:
         """KILL what had its grace."""

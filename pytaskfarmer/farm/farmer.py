@@ -19,6 +19,7 @@ from dataclasses import replace
 from pytaskfarmer.durations import format_duration
 from pytaskfarmer.farm import process
 from pytaskfarmer.farm.deadline import Deadline, Pace
+from pytaskfarmer.farm.feeding import Feed
 from pytaskfarmer.farm.place import Place
 from pytaskfarmer.farm.rules import Rules
 from pytaskfarmer.farm.signals import Signals
@@ -54,6 +55,7 @@ class Farmer:
         rules: Rules,
         observer: Observer,
         environ: Mapping[str, str],
+        feed: Feed | None = None,
     ) -> None:
         books = opened.books
         self._books = books
@@ -62,14 +64,17 @@ class Farmer:
         self._start_attempt = how(runner)
         self._rules = rules
         self._observer = observer
-        self._environment = _common_environment(environ, books, rules.deadline)
+        common = _common_environment(environ, books, rules.deadline)
+        self._concurrency, _ = _of_workers(runner)
+        self._environments = [process.changed(common, share.environment) for share in rules.shares] or [common]
         self._poll = select.epoll()
         self._logs = logs.start(log_mode, books.layout, books.own.farmer.name, self._has_no_strays)
         self._results = Results(books.layout, books.own.farmer.name)
         self._slots = Slots(rules, self._logs, self._results, self._poll, *_of_workers(runner))
         self._children = self._slots.children
         self._pace = Pace()
-        self._visits = Visits(books, rules.slots, self._pace, observer, wait=rules.wait)
+        self._feed = feed
+        self._visits = Visits(books, rules.slots, self._pace, observer, wait=rules.wait, feed=feed)
         self._visits.leaving.company = opened.company
         self._tally = Tally(tasks=books.register.tasks, company=opened.company)
         if opened.census is not None:
@@ -93,8 +98,11 @@ class Farmer:
         """
         begin = time.monotonic()
         self._poll.register(signals, select.EPOLLIN)
+        if self._feed is not None:
+            self._feed.watch(self._poll)
         with contextlib.ExitStack() as at_the_end:
             at_the_end.callback(self._poll.close)
+            at_the_end.callback(self._slots.close)
             at_the_end.callback(self._close_runner)
             at_the_end.callback(self._logs.close)
             at_the_end.callback(self._slots.file_again)
@@ -134,6 +142,10 @@ class Farmer:
     # -- signals and time
 
     def _obey(self, signals: Signals, now: float) -> None:
+        if self._feed is not None:
+            self._feed.look(now, idle=not (self._slots.running or self._visits.queue))
+            if self._feed.caller_has_died and self._stopping is None:
+                signals.stop("the end of its caller", now)
         if self._rules.deadline.reached(now) and self._stopping is None:
             signals.stop(self._rules.deadline.why, now)
         asked = signals.read()
@@ -185,6 +197,8 @@ class Farmer:
         moments = [now + 1.0, self._slots.next_event(), self._visits.due(self._need())]
         if self._doubtful:
             moments.append(self._doubtful[0][0])
+        if self._feed is not None:
+            moments.append(self._feed.due())
         if self._slots.free and not (self._closing or self._visits.in_trouble):
             moments.append(now if self._visits.queue else self._retries[0][0] if self._retries else None)
         if self._stopping is None:
@@ -300,7 +314,7 @@ class Farmer:
     def _environment_of(self, place: Place) -> dict[str, str]:
         number = str(place.task.id)
         return {
-            **self._environment,
+            **self._environments[place.slot // self._concurrency % len(self._environments)],
             "PROC_NUMBER": number,
             process.TASK_MARK: number,
             "PYTASKFARMER_SLOT": str(place.slot),

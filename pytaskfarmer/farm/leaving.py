@@ -57,6 +57,10 @@ class Leaving:
         self._pause = _POLL[0]
         self._decide_at, self._look_at = 0.0, time.monotonic() + self._pause
 
+    def found_more(self) -> None:
+        """Take note that there is something in `toprocess` again."""
+        self._swept_before = None
+
     def due(self, *, at_rest: bool) -> float:
         """Return when (monotonic clock) to decide, or, with slots at work, to look whether tasks have come back."""
         return self._decide_at if at_rest else self._look_at
@@ -66,7 +70,7 @@ class Leaving:
         if self.exhausted and now >= self._look_at:
             self._later(now)
             if self._books.waiting():
-                self._swept_before = None
+                self.found_more()
 
     def _later(self, now: float) -> None:
         self._decide_at = self._look_at = now + self._pause
@@ -94,7 +98,7 @@ class Leaving:
             self.census = recovery.sweep(self._books, attendance)
         self._cleared = frozenset()
         if self._books.waiting():
-            self._swept_before = None
+            self.found_more()
             return Decision.WORK
         if attendance.more:
             return Decision.STAY

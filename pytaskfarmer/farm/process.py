@@ -39,7 +39,7 @@ def _start(command: Command, environment: Mapping[str, str], output: int, passed
     argv = [encode(word) for word in command.argv]
     program = encode(command.program or _look_up(command.argv[0], environment))
     if command.environment:
-        environment = _changed(environment, command.environment)
+        environment = changed(environment, command.environment)
     if command.cwd is None:
         try:
             return _spawn(program, argv, environment, output)
@@ -81,14 +81,15 @@ def _start_by_subprocess(
     return child.pid
 
 
-def _changed(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
-    changed = dict(environment)
+def changed(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    """Return an environment with changes; None takes a variable away."""
+    result = dict(environment)
     for name, value in changes.items():
         if value is None:
-            changed.pop(name, None)
+            result.pop(name, None)
         else:
-            changed[name] = value
-    return changed
+            result[name] = value
+    return result
 
 
 def _look_up(name: str, environment: Mapping[str, str]) -> str:

@@ -4,11 +4,16 @@ import signal
 from dataclasses import dataclass, field
 
 from pytaskfarmer.farm.deadline import Deadline
+from pytaskfarmer.farm.resources import Share
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a farmer was told. Durations are in seconds; `retries` counts attempts after the first."""
+    """What a farmer was told. Durations are in seconds; `retries` counts attempts after the first.
+
+    `shares` has one for each process that runs at a time, or none; `memory` is the most that the processes of one task
+    may use, in bytes.
+    """
 
     slots: int
     deadline: Deadline = field(default_factory=Deadline)
@@ -17,3 +22,5 @@ class Rules:
     grace: float = 10.0
     stop_signal: int = signal.SIGTERM
     wait: bool = False
+    shares: tuple[Share, ...] = ()
+    memory: int | None = None

@@ -4,18 +4,22 @@ An attempt is a process of its own, or a call of a warm worker (`workers`). A sl
 its process group is left (`children`), what the attempt left on the disk has been tidied up (`Command.finish`), and its
 output and its result are kept.
 
-Ended from outside, an attempt is a process that gets the ladder, or a call whose worker gets it. Whatever left the
-group is killed last, as far as it still carries the task's mark.
+Ended from outside, an attempt is a process that gets the ladder, or a call whose worker gets it. What uses more memory
+than it may (`memory`) gets no grace. Whatever left the group is killed last, as far as it still carries the task's
+mark.
 """
 
 import math
 import os
 import select
+import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from pytaskfarmer.farm import process
+from pytaskfarmer.farm.cgroup import KernelKills
 from pytaskfarmer.farm.children import Child, Children, End
 from pytaskfarmer.farm.place import Place, outcome_of
 from pytaskfarmer.farm.rules import Rules
@@ -25,7 +29,12 @@ from pytaskfarmer.task import Attempt, Outcome, Task
 from pytaskfarmer.workdir.logs import Logs
 from pytaskfarmer.workdir.results import Results
 
+if TYPE_CHECKING:
+    from pytaskfarmer.farm.memory import MemoryWatch
+
 _Finish = Callable[[int], Command | None]
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the latter is what a shell makes of it
+_KERNEL = "killed by the kernel, which had no memory left"
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +77,10 @@ class Slots:
         self._logs = logs
         self._results = results
         self.children = Children(poll)
-        self.workers = Workers(self.children, poll, concurrency, max_tasks)
+        self.workers = Workers(self.children, poll, concurrency, max_tasks, rules.shares)
+        self._shares, self._concurrency = rules.shares, concurrency
+        self._kernel = KernelKills()
+        self._memory = _watch(rules.memory and rules.memory * concurrency)
         self.busy_seconds = 0.0
 
     @property
@@ -95,11 +107,14 @@ class Slots:
         Raises OSError if it cannot start; nothing runs then, and the slot stays reserved.
         """
         try:
-            child = self.children.start(command, environment, output)
+            child = self.children.start(command, environment, output, cpus=self._cpus(place.slot))
         finally:
             os.close(output)
         run = Running(place, environment, child, command.finish, child.began, child.since)
         self._running[place.slot] = self._of_child[child] = run
+
+    def _cpus(self, slot: int) -> Collection[int] | None:
+        return self._shares[slot // self._concurrency].cpus if self._shares else None
 
     def call(
         self, place: Place, request: bytes, new: Callable[[], Command], environment: Mapping[str, str], output: int
@@ -128,6 +143,7 @@ class Slots:
         for event in self.workers.heard(signalled):
             yield from self._call_event(event)
         for child in self.children.gone(signalled):
+            self._blame_for_memory(child)
             run = self._of_child.pop(child, None)
             if run is not None:
                 assert child.end is not None
@@ -141,12 +157,16 @@ class Slots:
 
     def _process_ended(self, run: Running, child: Child, end: End) -> Iterator[tuple[Attempt, bool]]:
         task, slot = run.place.task, run.place.slot
+        if child.fault and run.sentence is None:
+            run.sentence = Outcome.OUT_OF_MEMORY
         run.ended = Attempt(
             *run.place, run.sentence or outcome_of(end.status), end.status, run.began, end.duration, end.cpu,
             end.peak_memory, child.pid,
         )  # fmt: skip
-        if run.sentence is Outcome.TIMED_OUT:
+        if run.sentence in {Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY}:
             self._kill_strays_of(task)
+        if run.sentence is Outcome.OUT_OF_MEMORY:
+            self._logs.note(task.id, slot, f"pytaskfarmer: {child.fault}")
         elif child.killed and run.sentence is None:
             what = "process" if child.killed == 1 else "processes"
             self._logs.note(task.id, slot, f"pytaskfarmer: killed {child.killed} {what} that the task left behind")
@@ -158,9 +178,8 @@ class Slots:
         if isinstance(event, Begun):
             run.began, run.since = event.began, event.since
             return
-        result = None
         if isinstance(event, Done):
-            status, cpu, peak, result = event.message.status, event.message.cpu, event.message.peak, event.result
+            status, cpu, peak = event.message.status, event.message.cpu, event.message.peak
             outcome = outcome_of(status) if status == 0 else run.sentence or outcome_of(status)
         else:
             status, _, cpu, peak = event.end
@@ -168,12 +187,24 @@ class Slots:
                 run.sentence = Outcome.STOPPED
             elif run.sentence is None:
                 self._logs.note(run.place.task.id, event.slot, f"pytaskfarmer: {event.why}")
+                run.sentence = Outcome.OUT_OF_MEMORY if event.out_of_memory else None
             outcome = run.sentence or outcome_of(status)
         duration = max(0.0, time.monotonic() - run.since)
         run.ended = Attempt(*run.place, outcome, status, run.began, duration, cpu, peak, event.pid)
         if run.sentence is Outcome.TIMED_OUT:
             self._kill_strays_of(run.place.task)
+        result = event.result
+        if outcome is Outcome.STOPPED:
+            result = None
+        elif outcome is not Outcome.SUCCESS:
+            result = result or b""  # for whoever follows the results to learn of the failure
         yield self._over(run, result), run.sentence is not None
+
+    def _blame_for_memory(self, child: Child) -> None:
+        """Find out whether the kernel killed a child that nobody else has killed."""
+        assert child.end is not None
+        if child.end.status in _KILLED and not child.sentenced and self._kernel.claim(time.monotonic()):
+            child.fault = _KERNEL
 
     def _kill_strays_of(self, task: Task) -> None:
         if not process.no_strays(self.children.leaders):
@@ -190,7 +221,7 @@ class Slots:
                 return False
             output = self._logs.resume(task.id, slot)
             try:
-                run.child = self.children.start(command, run.environment, output)
+                run.child = self.children.start(command, run.environment, output, cpus=self._cpus(slot))
             finally:
                 os.close(output)
         except Exception as error:
@@ -265,12 +296,43 @@ class Slots:
             for run in list(self._running.values()):
                 if now - run.since >= self._task_timeout:
                     self._sentence(run, Outcome.TIMED_OUT)
+        if self._memory is not None and now >= self._memory.due:
+            self._weigh(self._memory)
+        self._kernel.look(now)
         self.workers.tend(now)
         self.children.tend(now)
+
+    def _weigh(self, memory: "MemoryWatch") -> None:
+        """Kill what uses more memory than it may, at once: it would go on growing through any grace."""
+        at_work = [child.pid for child, run in self._of_child.items() if run.ended is None]
+        for pid, fault in memory.look([*at_work, *self.workers.leaders]).items():
+            child = self.children.condemn(pid, fault)
+            if child is None:
+                continue
+            run = self._of_child.get(child)
+            if run is None:
+                self.workers.condemned(child)
+            else:
+                run.sentence = Outcome.OUT_OF_MEMORY
 
     def next_event(self) -> float | None:
         """Return when (monotonic clock) something must be looked at without being signalled."""
         moments = [self.workers.next_event(), self.children.next_event()]
+        if self._memory is not None and self._running:
+            moments.append(self._memory.due)
         if self._task_timeout is not None:
             moments += [run.since + self._task_timeout for run in self._running.values() if run.sentence is None]
         return min((moment for moment in moments if moment is not None), default=None)
+
+    def close(self) -> None:
+        """Let go of everything; nothing runs any more."""
+        self._kernel.close()
+        self.children.close()
+
+
+def _watch(limit: int | None) -> "MemoryWatch | None":
+    if limit is None:
+        return None
+    from pytaskfarmer.farm.memory import MemoryWatch
+
+    return MemoryWatch(limit)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from pytaskfarmer.errors import LockError
 from pytaskfarmer.farm.deadline import Pace
+from pytaskfarmer.farm.feeding import Feed
 from pytaskfarmer.farm.leaving import Decision, Leaving
 from pytaskfarmer.farm.watching import Observer
 from pytaskfarmer.task import Task
@@ -48,7 +49,9 @@ class Need:
 class Visits:
     """One farmer's dealings with the books. `queue` holds claimed tasks that have not started, the next one first."""
 
-    def __init__(self, books: Books, slots: int, pace: Pace, observer: Observer, *, wait: bool) -> None:
+    def __init__(
+        self, books: Books, slots: int, pace: Pace, observer: Observer, *, wait: bool, feed: Feed | None = None
+    ) -> None:
         self.queue: deque[Task] = deque()
         self.instants: list[bytes] = []
         self.leaving = Leaving(books, wait=wait)
@@ -57,7 +60,8 @@ class Visits:
         self._slots = slots
         self._pace = pace
         self._observer = observer
-        self._visited: deque[float] = deque(maxlen=_MOST_A_SECOND)
+        self._feed = feed
+        self._visited: deque[float] = deque(maxlen=(feed and feed.most_visits) or _MOST_A_SECOND)
         self._next = self._last_commit = self._last_sync = self._last_count = 0.0
         self._sync_cost = 0.0
         self._unsynced = False
@@ -82,11 +86,21 @@ class Visits:
             moments.append(0.0)
         if self.instants or self._books.own.has_ends:
             moments.append(0.0 if need.at_rest else self._last_commit + _COMMIT_SPACING)
-        if self.leaving.exhausted and not need.closing and not need.waits and need.free:
+        if self._grows and not need.closing:
+            moments.append(0.0)
+        if self.leaving.exhausted and not need.closing and not need.waits and need.free and not self._fed:
             moments.append(self.leaving.due(at_rest=need.at_rest))
         if self.in_trouble:
             moments.append(0.0)
         return max(self._next, min(moments)) if moments else None
+
+    @property
+    def _grows(self) -> bool:
+        return self._feed is not None and self._feed.shows
+
+    @property
+    def _fed(self) -> bool:
+        return self._feed is not None and self._feed.open
 
     def _wants_tasks(self, need: Need) -> bool:
         return not (need.closing or self.in_trouble or self.leaving.exhausted) and self._block(need) > 0
@@ -108,7 +122,9 @@ class Visits:
             return False
         if not need.at_rest:
             self.leaving.look(now)
-            if not (self._wants_tasks(need) or self.instants or self._books.own.has_ends or self.in_trouble):
+            if not (
+                self._wants_tasks(need) or self._grows or self.instants or self._books.own.has_ends or self.in_trouble
+            ):
                 return False
         try:
             if not self._enter(now):
@@ -120,7 +136,7 @@ class Visits:
             self.trouble(error)
             return need.at_rest and self._failures >= 2 * _TRIES
         self._visited.append(time.monotonic())
-        if len(self._visited) == _MOST_A_SECOND:
+        if len(self._visited) == self._visited.maxlen:
             self._next = max(self._next, self._visited[0] + 1.0)
         return left
 
@@ -151,9 +167,11 @@ class Visits:
             self.queue.clear()
             self.leaving.census, self.leaving.company = None, len(self._books.roster.others())
             return self._retire()
+        if self._feed is not None and self._feed.shows and not need.closing and self._feed.extend(self._books):
+            self.leaving.found_more()
         if self._wants_tasks(need):
             self._claim(now, need)
-        elif need.at_rest and not need.waits and self.leaving.exhausted:
+        elif need.at_rest and not need.waits and self.leaving.exhausted and not self._fed:
             return self.leaving.decide(now) is Decision.LEAVE and self._retire()
         return False
 

@@ -14,7 +14,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from pytaskfarmer.errors import FarmError
 from pytaskfarmer.farm import process
 from pytaskfarmer.farm.children import Child, Children, End
 from pytaskfarmer.farm.place import Place
+from pytaskfarmer.farm.resources import Share
 from pytaskfarmer.plugins.contracts import Command
 from pytaskfarmer.worker import wire
 from pytaskfarmer.worker.wire import Kind, Message
@@ -51,13 +52,18 @@ class Done(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A call's worker has died; `why` is in words, for the log of a call that is to blame."""
+    """A call's worker has died; `why` is in words, for the log of a call that is to blame.
+
+    `result` is what it had handed over, and its pad.
+    """
 
     slot: int
     innocent: bool
     pid: int
     end: End
     why: str
+    result: bytes
+    out_of_memory: bool
 
 
 @dataclass(slots=True)
@@ -76,6 +82,7 @@ class _Worker:
     mark: wire.Mark
     finish: Callable[[int], Command | None] | None
     environment: Mapping[str, str]
+    cpus: Collection[int] | None
     calls: dict[int, _Call] = field(default_factory=dict)
     cancelled: dict[int, float] = field(default_factory=dict)
     had: int = 0
@@ -85,13 +92,21 @@ class _Worker:
 
 
 class Workers:
-    """The workers of one farmer; `unfit` says why none can be had, once that is clear."""
+    """The workers of one farmer, with a share each; `unfit` says why none can be had, once that is clear."""
 
-    def __init__(self, children: Children, poll: select.epoll, concurrency: int, max_tasks: int | None) -> None:
+    def __init__(
+        self,
+        children: Children,
+        poll: select.epoll,
+        concurrency: int,
+        max_tasks: int | None,
+        shares: Sequence[Share] = (),
+    ) -> None:
         self._children = children
         self._poll = poll
         self._concurrency = concurrency
         self._max_tasks = max_tasks
+        self._shares = shares
         self._current: dict[int, _Worker] = {}
         self._of_line: dict[int, _Worker] = {}
         self._of_child: dict[Child, _Worker] = {}
@@ -116,7 +131,7 @@ class Workers:
             number = place.slot // self._concurrency
             worker = self._current.get(number)
             if worker is None or worker.leaving or not self._sent(worker, call):
-                worker = self._current[number] = self._start(new, environment, output)
+                worker = self._current[number] = self._start(number, new, environment, output)
         except BaseException:
             os.close(output)
             raise
@@ -125,22 +140,25 @@ class Workers:
         if worker.had == self._max_tasks:
             worker.leaving = True
 
-    def _start(self, new: Callable[[], Command], environment: Mapping[str, str], output: int) -> _Worker:
+    def _start(self, number: int, new: Callable[[], Command], environment: Mapping[str, str], output: int) -> _Worker:
+        cpus = self._shares[number].cpus if self._shares else None
         try:
-            return self._started(new(), environment, output)
+            return self._started(new(), environment, output, cpus)
         except (OSError, FarmError, ValueError, TypeError) as error:
             if isinstance(error, OSError) and error.errno in process.NODE_IS_FULL:
                 raise
             self.unfit = f"it cannot be started: {error}"
             raise Unfit(self.unfit) from error
 
-    def _started(self, command: Command, environment: Mapping[str, str], output: int) -> _Worker:
+    def _started(
+        self, command: Command, environment: Mapping[str, str], output: int, cpus: Collection[int] | None
+    ) -> _Worker:
         line, theirs = wire.pair()
         descriptor = wire.Mark.make()
         passed = (theirs.fileno(), descriptor)
         says = ",".join(map(str, (*passed, self._concurrency)))
         try:
-            child = self._children.start(command, {**environment, wire.ENVIRONMENT: says}, output, passed)
+            child = self._children.start(command, {**environment, wire.ENVIRONMENT: says}, output, passed, cpus)
             mark = wire.Mark(descriptor)
         except BaseException:
             line.close()
@@ -148,7 +166,7 @@ class Workers:
         finally:
             theirs.close()
             os.close(descriptor)
-        worker = _Worker(child, line, mark, command.finish, environment)
+        worker = _Worker(child, line, mark, command.finish, environment, cpus)
         self._poll.register(line.fileno(), select.EPOLLIN)
         self._of_line[line.fileno()] = self._of_child[child] = worker
         return worker
@@ -206,7 +224,8 @@ class Workers:
                 call = worker.calls.pop(message.slot)
                 worker.cancelled.pop(message.slot, None)
                 self._strikes = 0
-                yield Done(message.slot, message, worker.child.pid, b"".join(call.parts) if call.parts else None)
+                result = b"".join((*call.parts, message.payload)) if call.parts or message.attempt else None
+                yield Done(message.slot, message, worker.child.pid, result)
                 if worker.leaving and not worker.calls:
                     self._hang_up(worker)
                     return
@@ -237,22 +256,24 @@ class Workers:
             yield from self._listen(worker)
         self._hang_up(worker)
         assert child.end is not None
-        mark = worker.mark.read()
+        mark, pad = worker.mark.read(), bytes(worker.mark.pad)
         worker.mark.close()
-        if mark == wire.IDLE and not child.sentenced and (worker.calls or not worker.ready):
+        if mark == wire.IDLE and (child.fault or not child.sentenced) and (worker.calls or not worker.ready):
             self._strike(worker, child.end)
-        why = f"the worker {_words(child.end.status)} during this task"
+        why = child.fault or f"the worker {_words(child.end.status)} during this task"
         end = child.end._replace(status=child.end.status or 1)  # status 0 was no success: the call was not answered
         for slot, call in worker.calls.items():
             if not call.sent:
                 os.close(call.output)
-            yield Lost(slot, not call.sent or mark not in {slot + 1, wire.BETWEEN}, child.pid, end, why)
+            innocent = not call.sent or mark not in {slot + 1, wire.BETWEEN}
+            result = b"".join((*call.parts, pad))
+            yield Lost(slot, innocent, child.pid, end, why, result, child.fault is not None)
         self._tidy_up(worker, child.end.status)
 
     def _strike(self, worker: _Worker, end: End) -> None:
         self._strikes += 1
         if not self._ever_ready or self._strikes >= _STRIKES:
-            self.unfit = self.unfit or worker.unfit or f"it {_words(end.status)} before it was ready"
+            self.unfit = self.unfit or worker.unfit or worker.child.fault or _never_ready(end)
 
     def _tidy_up(self, worker: _Worker, status: int) -> None:
         command = worker.finish(status) if worker.finish else None
@@ -260,7 +281,7 @@ class Workers:
             return
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            self._tidying.add(self._children.start(command, worker.environment, nowhere))
+            self._tidying.add(self._children.start(command, worker.environment, nowhere, cpus=worker.cpus))
         except OSError:
             pass  # nobody to tell; the farmer's last look at its descendants is left
         finally:
@@ -305,6 +326,15 @@ class Workers:
         """Return when (monotonic clock) `tend` has something to do."""
         return min((at for worker in self._of_child.values() for at in worker.cancelled.values()), default=None)
 
+    @property
+    def leaders(self) -> list[int]:
+        """The pids of all workers that have not ended."""
+        return [child.pid for child in self._of_child if child.end is None]
+
+    def condemned(self, child: Child) -> None:
+        """Take note that a worker is being killed: it gets no more calls."""
+        self._of_child[child].leaving = True
+
     # -- the end of the farmer
 
     @property
@@ -322,6 +352,10 @@ class Workers:
     def _let_go(self, worker: _Worker, grace: float) -> None:
         self._hang_up(worker)
         self._children.sentence(worker.child, None, grace)
+
+
+def _never_ready(end: End) -> str:
+    return f"it {_words(end.status)} before it was ready"
 
 
 def _words(status: int) -> str:

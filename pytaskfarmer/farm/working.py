@@ -1,12 +1,15 @@
 """From a work directory and a list to a summary: open the books, farm, and open them anew after an eviction."""
 
+import random
+import select
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pytaskfarmer.farm import process
 from pytaskfarmer.farm.farmer import Farmer
+from pytaskfarmer.farm.feeding import Feed
 from pytaskfarmer.farm.guard import GuardLink
 from pytaskfarmer.farm.rules import Rules
 from pytaskfarmer.farm.signals import Signals
@@ -21,7 +24,10 @@ from pytaskfarmer.workdir.source import Source
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a farmer is to do: which list, where, with which runner, by which rules, with which logs."""
+    """What a farmer is to do: which list, where, with which runner, by which rules, with which logs.
+
+    It begins after a random part of `jitter` seconds, so that a thousand farmers do not come at once.
+    """
 
     layout: Layout
     source: Source
@@ -29,6 +35,8 @@ class Work:
     rules: Rules
     wish: Wish
     logs: str = "auto"
+    feed: Feed | None = None
+    jitter: float = 0.0
 
 
 class Host(Observer, Protocol):
@@ -46,11 +54,15 @@ def work(wanted: Work, host: Host, environment: Mapping[str, str], guard: GuardL
         def must_stop() -> bool:
             return signals.read().stop is not None or wanted.rules.deadline.reached(time.monotonic())
 
+        if wanted.jitter:
+            _wait(random.uniform(0, wanted.jitter), signals, must_stop)
         while True:
             opening = Opening(wanted.layout, wanted.source, wanted.wish, host.say, must_stop, process.kill_leftovers)
             opened = opening.run()
             guard.keep(opened.books.life.descriptor)
-            rules = replace(wanted.rules, slots=max(1, min(wanted.rules.slots, opened.books.register.tasks)))
+            rules = wanted.rules
+            if wanted.feed is None:
+                rules = replace(rules, slots=max(1, min(rules.slots, opened.books.register.tasks)))
             try:
                 return _farm(wanted, opened, rules, host, environment, signals)
             except Evicted as eviction:
@@ -60,9 +72,16 @@ def work(wanted: Work, host: Host, environment: Mapping[str, str], guard: GuardL
                 opened.books.life.drop()
 
 
+def _wait(seconds: float, signals: Signals, must_stop: Callable[[], bool]) -> None:
+    """Wait for so long, or until it is time to stop; opening the books says the rest then."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and not must_stop():
+        select.select([signals], [], [], min(left, 1.0))
+
+
 def _farm(
     wanted: Work, opened: Opened, rules: Rules, host: Host, environment: Mapping[str, str], signals: Signals
 ) -> Summary:
     mode = logs.choose(wanted.logs, opened.books.register.tasks)
     host.begin(opened, rules, mode)
-    return Farmer(opened, wanted.runner, mode, rules, host, environment).run(signals)
+    return Farmer(opened, wanted.runner, mode, rules, host, environment, wanted.feed).run(signals)

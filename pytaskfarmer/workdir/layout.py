@@ -115,15 +115,31 @@ class Layout:
         """The results of all tasks that `farmer` ended, one after the other."""
         return self._at("results", farmer)
 
+    @property
+    def jobs(self) -> str:
+        """The directory of what is known of batch jobs that were submitted for this list, and of their output."""
+        return self._at("jobs")
+
+    @property
+    def job_notes(self) -> str:
+        """One line for each job that was submitted, and one each time that it began."""
+        return self._at("jobs", "notes")
+
+    def job_output(self, job: str) -> str:
+        """What a batch job has printed itself, by the id that its batch system calls it."""
+        return self._at("jobs", f"{job}.out")
+
 
 class Disk:
     """File operations on shared files.
 
-    `before`, where set, is called with the operation's name and its path or descriptor before each change.
+    `before`, where set, is called with the operation's name and its path or descriptor before each change. Nothing is
+    forced to the disk if not `durable`: for a directory that nobody would resume after a crash of the node.
     """
 
     def __init__(self) -> None:
         self.before: Callable[[str, object], None] | None = None
+        self.durable = True
 
     def _announce(self, operation: str, where: object) -> None:
         if self.before is not None:
@@ -160,7 +176,8 @@ class Disk:
     def sync(self, fd: int) -> None:
         """Force the file's data to the disk."""
         self._announce("sync", fd)
-        os.fdatasync(fd)
+        if self.durable:
+            os.fdatasync(fd)
 
     def rename(self, source: str, target: str) -> None:
         """Put `source` in the place of `target`, at once for everybody."""
@@ -194,6 +211,8 @@ class Disk:
 
     def sync_directory(self, path: str) -> None:
         """Force the names in a directory to the disk."""
+        if not self.durable:
+            return
         fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(fd)

@@ -43,7 +43,8 @@ class Wish:
     """How a farmer wants to open a work directory.
 
     `lock` None means: whatever the file system is good for. `slots` and `allocation` introduce the farmer to others;
-    with `many_nodes`, farmers of other nodes are to share the directory, so it must not be on a local disk.
+    with `many_nodes`, farmers of other nodes are to share the directory, so it must not be on a local disk. One that is
+    not `durable` is not forced to the disk: nobody would resume it after a crash of the node.
     """
 
     slots: int
@@ -54,6 +55,7 @@ class Wish:
     update: bool = False
     retry_failed: bool = False
     many_nodes: bool = False
+    durable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Opening:
     def run(self) -> Opened:
         """Create or join. Raises `FarmError` with nothing changed where the list or the directory is unusable."""
         self._check_disk()
+        disk.durable = self._wish.durable
         try:
             known = register.read(self._layout)
         except OSError as error:

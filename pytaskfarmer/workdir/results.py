@@ -1,9 +1,11 @@
 """What tasks returned: a file a farmer, with one record a result.
 
-A record is a line that says which attempt it was, when, how many bytes follow and their CRC-32, then the bytes and a
-newline. A result is kept before its task is noted as ended, so a finished task that returned something has a record. A
-task that ran twice, since a crash came in between, has two: the latest counts. A record that a crash tore is the last
-of its file, since nobody but that farmer appends there, and it does not count.
+A record is a line that says which attempt it was, how and when it ended, how many bytes follow and their CRC-32; then
+the bytes, and a newline. An attempt of a warm worker that failed has a record, too, of what it had handed over.
+
+A result is kept before its task is noted as ended, so a finished task that returned something has a record. A task that
+ran twice, since a crash came in between, has two: the latest counts. A record that a crash tore is the last of its
+file, since nobody but that farmer appends there, and it does not count.
 
 Where it still fails: like the logs, results are forced to the disk only now and then; a node that loses its power may
 lose the latest although the books know their tasks as finished.
@@ -15,19 +17,21 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pytaskfarmer.task import Attempt
+from pytaskfarmer.task import Attempt, Outcome
 from pytaskfarmer.workdir.layout import Layout, disk
 
-_HEADER = re.compile(rb"(\d+) (\d+) (\d+\.\d+) (\d+) ([0-9a-f]{8})\n")
+_HEADER = re.compile(rb"(\d+) (\d+) ([a-z_]+) (-?\d+) (\d+\.\d+) (\d+) ([0-9a-f]{8})\n")
 _LONGEST_HEADER = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Where the result of an attempt lies: `size` bytes from `offset` of `file`. `time` is epoch seconds."""
+    """How an attempt ended and where its result lies: `size` bytes from `offset` of `file`. `time` is epoch seconds."""
 
     task_id: int
     attempt: int
+    outcome: Outcome
+    status: int
     time: float
     file: str
     offset: int
@@ -48,7 +52,7 @@ class Results:
 
     def __init__(self, layout: Layout, farmer: str) -> None:
         self._layout, self._farmer = layout, farmer
-        self._file = -1
+        self._file, self._size = -1, 0
         self._unsynced = False
 
     def keep(self, attempt: Attempt, data: bytes) -> None:
@@ -57,15 +61,18 @@ class Results:
             os.makedirs(self._layout.results, exist_ok=True)
             path = self._layout.results_of(self._farmer)
             self._file = disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        header = b"%d %d %.6f %d %08x\n" % (
-            attempt.task.id, attempt.number, attempt.start + attempt.duration, len(data), zlib.crc32(data),
+            self._size = os.fstat(self._file).st_size
+        header = b"%d %d %b %d %.6f %d %08x\n" % (
+            attempt.task.id, attempt.number, attempt.outcome.value.encode(), attempt.status,
+            attempt.start + attempt.duration, len(data), zlib.crc32(data),
         )  # fmt: skip
-        size = os.fstat(self._file).st_size
+        record = header + data + b"\n"
         try:
-            disk.append(self._file, header + data + b"\n")
+            disk.append(self._file, record)
         except OSError:
-            disk.truncate(self._file, size)
+            disk.truncate(self._file, self._size)
             raise
+        self._size += len(record)
         self._unsynced = True
 
     def sync(self) -> None:
@@ -82,28 +89,80 @@ class Results:
 
 
 def latest(layout: Layout) -> dict[int, Result]:
-    """Return the latest whole result of each task that has one, by id in ascending order."""
+    """Return the latest whole result of each task that succeeded and has one, by id in ascending order."""
     found: dict[int, Result] = {}
-    for result in _scan(layout):
-        known = found.get(result.task_id)
-        if (known is None or result.time >= known.time) and result.read() is not None:
-            found[result.task_id] = result
+    for name in _names(layout):
+        for result in scan(layout.results_of(name)):
+            known = found.get(result.task_id)
+            newer = known is None or result.time >= known.time
+            if newer and result.outcome is Outcome.SUCCESS and result.read() is not None:
+                found[result.task_id] = result
     return dict(sorted(found.items()))
 
 
-def _scan(layout: Layout) -> Iterator[Result]:
+def scan(path: str, offset: int = 0) -> Iterator[Result]:
+    """Yield the records of one file from `offset` on, where a record begins; one that is not whole yet ends it."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(offset)
+        while header := _HEADER.fullmatch(file.readline(_LONGEST_HEADER)):
+            result = _record(header, path, offset)
+            offset = result.offset + result.size + 1
+            if offset > size:
+                return
+            yield result
+            file.seek(offset)
+
+
+class Following:
+    """All results of a work directory, as they come."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._files: dict[str, int] = {}
+        self._read: dict[str, int] = {}
+
+    def new(self) -> Iterator[tuple[Result, bytes]]:
+        """Yield the results, with their bytes, that were added since the last call."""
+        for name in _names(self._layout):
+            path = self._layout.results_of(name)
+            if name not in self._files:
+                self._files[name] = disk.open(path, os.O_RDONLY)
+                self._read[name] = 0
+            yield from self._rest(name, path)
+
+    def _rest(self, name: str, path: str) -> Iterator[tuple[Result, bytes]]:
+        fd = self._files[name]
+        while data := os.pread(fd, os.fstat(fd).st_size - self._read[name], self._read[name]):
+            start = 0
+            while header := _HEADER.match(data, start):
+                result = _record(header, path, self._read[name])
+                begin, end = header.end(), header.end() + result.size
+                if end >= len(data):
+                    break
+                start = end + 1
+                yield result, data[begin:end]
+            self._read[name] += start
+            if not start:
+                return
+
+    def close(self) -> None:
+        """Let go of the files."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+
+def _record(header: re.Match[bytes], path: str, offset: int) -> Result:
+    """Return what a header says that lies `offset` bytes behind the beginning of what it was found in."""
+    task_id, attempt, outcome, status, time, length, crc = header.groups()
+    return Result(
+        int(task_id), int(attempt), Outcome(outcome.decode()), int(status), float(time), path, offset + header.end(),
+        int(length), int(crc, 16),
+    )  # fmt: skip
+
+
+def _names(layout: Layout) -> list[str]:
     try:
-        names = sorted(os.listdir(layout.results))
+        return sorted(os.listdir(layout.results))
     except FileNotFoundError:
-        return
-    for name in names:
-        path = layout.results_of(name)
-        with open(path, "rb") as file:
-            offset = 0
-            while header := _HEADER.fullmatch(line := file.readline(_LONGEST_HEADER)):
-                task_id, attempt, time, length, crc = header.groups()
-                offset += len(line)
-                size = int(length)
-                yield Result(int(task_id), int(attempt), float(time), path, offset, size, int(crc, 16))
-                offset += size + 1
-                file.seek(offset)
+        return []

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,11 +14,19 @@ CHANNEL = 3
 
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
-    """Which attempt at which task a request is about: `id` and `slot` count from 0, `attempt` from 1."""
+    """Which attempt at which task a request is about: `id` and `slot` count from 0, `attempt` from 1.
+
+    What a servant writes on its `pad`, 64 bytes that are zero at first, is added to the task's result if it dies. There
+    is none for a worker with several tasks in flight.
+    """
 
     id: int
     attempt: int
     slot: int
+    pad: memoryview | None = None
+
+
+Answer = bytes | Iterator[bytes] | Awaitable[bytes | None] | None
 
 
 class Servant(Protocol):
@@ -29,9 +37,10 @@ class Servant(Protocol):
     fail.
     """
 
-    def perform(self, request: bytes, task: TaskFacts) -> bytes | Awaitable[bytes | None] | None:
-        """Run one task and return its result, if it has one: JSON text in UTF-8, or a pickle.
+    def perform(self, request: bytes, task: TaskFacts) -> Answer:
+        """Run one task and return its result, if it has one: JSON text in UTF-8, or pickles.
 
+        What an iterator yields is handed over piece by piece, so that a death loses only what was not yielded yet.
         A `FarmError` makes the task fail with its one line in the log, any other exception with a traceback, and
         `SystemExit` with its status.
         """

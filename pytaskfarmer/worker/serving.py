@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -69,10 +69,10 @@ def _servant(name: str, options: dict[str, object]) -> Servant:
     return servant
 
 
-def receive(line: socket.socket) -> Message | Call | None:
+def receive(line: socket.socket, pad: memoryview | None = None) -> Message | Call | None:
     """Return the next call, or another message, or None at the end of the line."""
     try:
-        data, descriptors, _, _ = socket.recv_fds(line, wire.LARGEST_MESSAGE, 1)
+        data, descriptors, _, _ = socket.recv_fds(line, wire.LARGEST_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None
     if not data:
@@ -80,15 +80,15 @@ def receive(line: socket.socket) -> Message | Call | None:
     message = wire.decode(data)
     if message.kind is not Kind.CALL:
         return message
-    os.set_inheritable(descriptors[0], False)
-    return Call(TaskFacts(message.id, message.attempt, message.slot), message.payload, descriptors[0])
+    return Call(TaskFacts(message.id, message.attempt, message.slot, pad), message.payload, descriptors[0])
 
 
 def _serve(servant: Servant, line: socket.socket, stage: Stage) -> None:
     with contextlib.ExitStack() as at_the_end:
         runner: asyncio.Runner | None = None
-        while isinstance(call := receive(line), Call):
-            stage.forget_peak()
+        pad = stage.pad
+        while isinstance(call := receive(line, pad), Call):
+            pad[:] = bytes(len(pad))
             stage.enter(call)
             result, fault = None, None
             try:
@@ -97,6 +97,8 @@ def _serve(servant: Servant, line: socket.socket, stage: Stage) -> None:
                     if runner is None:
                         runner = at_the_end.enter_context(_new_runner())
                     returned = runner.run(_awaited(returned))
+                elif isinstance(returned, Iterator):
+                    returned = hand_over(returned, line, call)
                 result = checked(returned)
             except BaseException as error:
                 fault = error
@@ -116,6 +118,21 @@ def _new_runner() -> "asyncio.Runner":
 
 async def _awaited(returned: Awaitable[bytes | None]) -> bytes | None:
     return await returned
+
+
+def hand_over(pieces: Iterator[bytes], line: socket.socket, call: Call) -> bytes | None:
+    """Send a result piece by piece, but for the last one, which is returned."""
+    last = next(pieces, None)
+    for piece in pieces:
+        send(line, call, checked(last))
+        last = piece
+    return last
+
+
+def send(line: socket.socket, call: Call, piece: bytes | None) -> None:
+    """Send a part of a result."""
+    for message in wire.parts(call.facts.slot, piece or b""):
+        line.send(wire.encode(message))
 
 
 def checked(returned: object) -> bytes | None:
@@ -157,10 +174,12 @@ def answer(line: socket.socket, stage: Stage, call: Call, status: int, result: b
     """Tell the farmer how a call ended, after letting go of its log."""
     os.close(call.log)
     call.log = -1
-    messages = wire.parts(call.facts.slot, result) if result is not None else []
-    done = Message(Kind.DONE, call.facts.slot, status=status, id=call.facts.id, cpu=call.cpu, peak=stage.peak())
-    for message in (*messages, done):
-        try:
-            line.send(wire.encode(message))
-        except BrokenPipeError:
-            return  # the farmer has gone, and the next look at the line will say so
+    done = Message(Kind.DONE, call.facts.slot, status=status, id=call.facts.id, cpu=call.cpu, peak=stage.peak(call))
+    try:
+        if result is not None and len(result) > wire.SMALL_RESULT:
+            send(line, call, result)
+        elif result is not None:
+            done = done._replace(attempt=1, payload=result)
+        line.send(wire.encode(done))
+    except BrokenPipeError:
+        pass  # the farmer has gone, and the next look at the line will say so

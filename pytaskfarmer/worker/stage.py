@@ -8,22 +8,25 @@ import ctypes
 import os
 import resource
 import sys
+import time
 from dataclasses import dataclass
 
 from pytaskfarmer.worker.servant import TaskFacts
 from pytaskfarmer.worker.wire import BETWEEN, IDLE, Mark
 
 _RESET_PEAK = b"5"
+_WORTH_IT = 0.005
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One task in this worker; `log` is -1 once it has ended, `cpu` is in seconds."""
+    """One task in this worker; `log` is -1 once it has ended, `cpu` and `seconds` on stage are in seconds."""
 
     facts: TaskFacts
     request: bytes
     log: int
     cpu: float = 0.0
+    seconds: float = 0.0
 
 
 class _Variable:
@@ -55,7 +58,12 @@ class Stage:
         names = ("PROC_NUMBER", "PYTASKFARMER_TASK_ID", "PYTASKFARMER_SLOT", "PYTASKFARMER_ATTEMPT")
         self._variables = [_Variable(name, self._libc) for name in names]
         self._last: Call | None = None
-        self._cpu_at_entry = 0.0
+        self._entered = self._cpu_at_entry = 0.0
+
+    @property
+    def pad(self) -> memoryview:
+        """What the servant may write on."""
+        return self._mark.pad
 
     def enter(self, call: Call) -> None:
         """Let a call be what this process does."""
@@ -68,11 +76,12 @@ class Stage:
             facts = call.facts
             for variable, number in zip(self._variables, (facts.id, facts.id, facts.slot, facts.attempt), strict=True):
                 variable.set(number)
-        self._cpu_at_entry = self._cpu()
+        self._entered, self._cpu_at_entry = time.monotonic(), self._cpu()
 
     def leave(self, call: Call) -> None:
         """Write out what the call has printed so far, and let go of its log."""
         call.cpu += self._cpu() - self._cpu_at_entry
+        call.seconds += time.monotonic() - self._entered
         self.flush()
         os.dup2(self._nowhere, 1)
         os.dup2(self._nowhere, 2)
@@ -95,20 +104,15 @@ class Stage:
                 pass  # the task has closed or replaced it, or its disk is full
         self._libc.fflush(None)
 
-    def forget_peak(self) -> None:
-        """Begin to measure the peak memory of one call; with several in flight there is no such thing."""
-        if self._alone:
-            try:
-                with open("/proc/self/clear_refs", "wb") as file:
-                    file.write(_RESET_PEAK)
-            except OSError:
-                pass
-
-    def peak(self) -> int:
-        """Return the peak memory in bytes."""
+    def peak(self, call: Call) -> int:
+        """Return the peak memory in bytes since the last call that took long enough to be worth the question."""
+        if call.seconds < _WORTH_IT or not self._alone:
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         try:
             with open("/proc/self/status", "rb") as file:
                 line = next(line for line in file if line.startswith(b"VmHWM:"))
+            with open("/proc/self/clear_refs", "wb") as file:
+                file.write(_RESET_PEAK)
             return int(line.split()[1]) * 1024
         except (OSError, StopIteration):
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -5,7 +5,8 @@
     CALL (id, attempt, slot, text) -> with the descriptor of the task's log
     CANCEL (slot) ->                  for one of several calls
     <- PART (slot, bytes)             of a result, as many as it takes
-    <- DONE (slot, status, cost)      all that the call printed is written, and the worker has let go of the log
+    <- DONE (slot, status, cost, rest of the result)
+                                      all that the call printed is written, and the worker has let go of the log
 
 A worker that has read the end of the line ends. What it is doing at each instant it writes into shared memory (the
 mark), which survives its death: so of several tasks that it held, the farmer knows which one killed it.
@@ -27,10 +28,15 @@ LONGEST_REQUEST = 131_072
 LARGEST_RESULT = 1 << 30
 """Bytes."""
 
+SMALL_RESULT = 1 << 16
+"""Bytes of a result up to which it comes with the word that the call is done."""
+
 LARGEST_MESSAGE = 1 << 18
 _PART = 1 << 17
 _HEADER = struct.Struct("<BxxxiiiqdQ")
 _MARK = struct.Struct("<q")
+PAD = 64
+"""Bytes beside the mark that are the servant's: what it writes there outlives it, and is added to its result."""
 
 IDLE = 0
 BETWEEN = -1
@@ -49,7 +55,10 @@ class Kind(enum.IntEnum):
 
 
 class Message(NamedTuple):
-    """One message; what a kind does not need is 0. `status` is an exit status, `cpu` in seconds, `peak` in bytes."""
+    """One message; what a kind does not need is 0. `status` is an exit status, `cpu` in seconds, `peak` in bytes.
+
+    `attempt` is 1 in a DONE that has the rest of a result, be it empty.
+    """
 
     kind: Kind
     slot: int = 0
@@ -74,9 +83,8 @@ def decode(data: bytes) -> Message:
 
 def parts(slot: int, result: bytes) -> list[Message]:
     """Cut a result into messages."""
-    return [
-        Message(Kind.PART, slot, payload=result[start : start + _PART]) for start in range(0, len(result), _PART) or [0]
-    ]
+    starts = range(0, len(result), _PART) or [0]
+    return [Message(Kind.PART, slot, payload=result[start : start + _PART]) for start in starts]
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -87,16 +95,16 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Mark:
-    """A number in memory that farmer and worker share through a descriptor."""
+    """A number in memory that farmer and worker share through a descriptor, and a pad beside it."""
 
     def __init__(self, descriptor: int) -> None:
-        self._memory = mmap.mmap(descriptor, _MARK.size)
+        self._memory = mmap.mmap(descriptor, _MARK.size + PAD)
 
     @staticmethod
     def make() -> int:
         """Return the descriptor of a new mark."""
         descriptor = os.memfd_create("mark")
-        os.ftruncate(descriptor, _MARK.size)
+        os.ftruncate(descriptor, _MARK.size + PAD)
         return descriptor
 
     def write(self, value: int) -> None:
@@ -107,6 +115,11 @@ class Mark:
         """Return the number."""
         value: int = _MARK.unpack_from(self._memory)[0]
         return value
+
+    @property
+    def pad(self) -> memoryview:
+        """The servant's part; whoever has it must release it before `close`."""
+        return memoryview(self._memory)[_MARK.size :]
 
     def close(self) -> None:
         """Let go of the memory."""

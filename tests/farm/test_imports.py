@@ -73,9 +73,11 @@ def test_bring_no_other_command(imported: Imported) -> None:
         "pytaskfarmer.cli.arguments",
         "pytaskfarmer.cli.main",
         "pytaskfarmer.cli.run",
+        "pytaskfarmer.cli.shares",
+        "pytaskfarmer.cli.sizing",
         "pytaskfarmer.cli.values",
     } == {name for name in own if name.startswith("pytaskfarmer.cli.")}
-    assert {"pytaskfarmer.runners.shell", "pytaskfarmer.runners.plain", "pytaskfarmer.runners.handover"} == {
+    assert {f"pytaskfarmer.runners.{name}" for name in ("shell", "plain", "handover", "scratch")} == {
         name for name in own if name.startswith("pytaskfarmer.runners.")
     }
     assert {"pytaskfarmer.handlers.lines"} == {name for name in own if name.startswith("pytaskfarmer.handlers.")}

@@ -26,7 +26,7 @@ def layout(tmp_path: Path) -> Layout:
 
 def test_come_back_as_they_were(layout: Layout) -> None:
     """Any bytes come back, by id in ascending order, from one file a farmer."""
-    data = {2: b"", 0: b"1 1 1.0 3 00000000\nabc\n", 1: bytes(range(256)) * 1000}
+    data = {2: b"", 0: b"1 1 success 0 1.0 3 00000000\nabc\n", 1: bytes(range(256)) * 1000}
     kept = Results(layout, "one")
     for task_id, value in data.items():
         kept.keep(attempt(task_id), value)

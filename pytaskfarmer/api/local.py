@@ -1,0 +1,87 @@
+"""A farm on this node, in a process of its own session that ends when its caller does."""
+
+import contextlib
+import json
+import os
+import signal
+import site
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import pytaskfarmer
+from pytaskfarmer.api.desk import Desk
+from pytaskfarmer.api.host import Options
+from pytaskfarmer.farm.feeding import APPENDED, COMPLETE
+
+
+class LocalFarm:
+    """Farmers of the work directory that `options` names: one, with so many workers."""
+
+    def __init__(self, options: Options) -> None:
+        self._desk = Desk(options.root)
+        with open(self._desk.log, "ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "pytaskfarmer.api.host", json.dumps(asdict(options))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=_environment(os.environ),
+                start_new_session=True,
+            )
+
+    def poke(self) -> None:
+        """Say that the list has grown."""
+        self._say(APPENDED)
+
+    def wait(self) -> bool:
+        """Return when there may be new results; False when the farm has ended."""
+        assert self._process.stdout is not None
+        return bool(os.read(self._process.stdout.fileno(), 65_536))
+
+    def finish(self) -> None:
+        """Say that the list will grow no more, and wait until the farm has ended."""
+        self._say(COMPLETE)
+        self._hang_up()
+
+    def stop(self) -> None:
+        """End the farm now; what runs is not given any time."""
+        self._say(COMPLETE)  # else it would take us for dead
+        self._process.send_signal(signal.SIGTERM)
+        self._hang_up()
+
+    def _say(self, word: bytes) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            os.write(self._process.stdin.fileno(), word)
+
+    def _hang_up(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+
+    def close(self) -> None:
+        """Let go of the pipe, once nobody reads from it."""
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def complaint(self) -> str:
+        """Return why it ended, in a line."""
+        self._process.wait()
+        with contextlib.suppress(FileNotFoundError), open(self._desk.log, errors="replace") as told:
+            for line in told:
+                if "no worker can be had" in line or "error:" in line:
+                    return line.strip()
+        return f"the farm has ended (exit status {self._process.returncode})"
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which an interpreter finds this package, also if it is not installed."""
+    root = str(Path(pytaskfarmer.__file__).resolve().parent.parent)
+    if root in {*site.getsitepackages(), site.getusersitepackages()}:
+        return dict(environ)
+    before = environ.get("PYTHONPATH")
+    return {**environ, "PYTHONPATH": f"{before}{os.pathsep}{root}" if before else root}
