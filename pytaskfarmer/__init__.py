@@ -7,12 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytaskfarmer.api.jobs import GridEngine as GridEngine
+    from pytaskfarmer.api.jobs import Slurm as Slurm
     from pytaskfarmer.api.pool import Pool as Pool
 
 __version__ = "1.0.0"
 
 _PUBLIC = {
     "Pool": "pytaskfarmer.api.pool",
+    "Slurm": "pytaskfarmer.api.jobs",
+    "GridEngine": "pytaskfarmer.api.jobs",
     "WorkerDied": "pytaskfarmer.api.faults",
     "CannotTravel": "pytaskfarmer.api.faults",
     "RemoteError": "pytaskfarmer.api.faults",

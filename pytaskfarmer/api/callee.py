@@ -124,7 +124,7 @@ def _plant(seed: int, index: int) -> None:
 def _explained(error: BaseException) -> BaseException:
     if isinstance(error, NameError) and type(error) is NameError:
         error.add_note(
-            "Workers do not inherit the caller's variables, as they would after a fork: pass what the function needs as "
-            "an argument, or set it up by `initializer`."
+            "Workers do not inherit the caller's variables, as they would after a fork: pass what the function needs "
+            "as an argument, or set it up by `initializer`."
         )
     return error

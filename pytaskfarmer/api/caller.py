@@ -20,8 +20,10 @@ MOST_WORKERS = 10_000
 class Cluster(Protocol):
     """Where farmers can be started other than on this node."""
 
-    workers: int
-    """How many calls run at a time, when all farmers run."""
+    @property
+    def expected(self) -> int:
+        """About how many calls run at a time when all farmers run."""
+        ...
 
     def start(self, options: Options) -> Farm:
         """Start farmers of the work directory `options.root`, `options.slots` workers each if that is above 0."""
@@ -48,7 +50,7 @@ class Caller:
 
     def __init__(self, wish: Wish) -> None:
         _check(wish)
-        self.workers = wish.cluster.workers if wish.cluster else wish.workers or len(os.sched_getaffinity(0))
+        self.workers = wish.cluster.expected if wish.cluster else wish.workers or len(os.sched_getaffinity(0))
         self._keep = wish.workdir is not None if wish.keep is None else wish.keep
         self.root = _directory(wish)
         desk = Desk(self.root)

@@ -9,11 +9,15 @@ import json
 import os
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any
 
+from pytaskfarmer import allocation
 from pytaskfarmer.api.desk import Desk
+from pytaskfarmer.cluster import contract
 from pytaskfarmer.errors import FarmError
+from pytaskfarmer.farm.deadline import Deadline
 from pytaskfarmer.farm.feeding import Feed
 from pytaskfarmer.farm.guard import GuardLink, under_guard
 from pytaskfarmer.farm.rules import Rules
@@ -32,7 +36,7 @@ PRIVATE, SHARED = "private", "shared"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a caller wants. `root` is the work directory; times are in seconds.
+    """What a caller wants. `root` is the work directory; times are in seconds; 0 slots are as many as there are CPUs.
 
     A farm that is `passing` removes its work directory if the caller dies. `linger` is for how long a farmer of a
     shared directory stays without tasks.
@@ -49,6 +53,7 @@ class Options:
     grace: float = 2.0
     linger: float = 10.0
     passing: bool = False
+    allow_local: bool = False
 
 
 class Calls:
@@ -79,7 +84,10 @@ class Calls:
 
 
 class _Caller:
-    """The observer: tells the caller that something has ended."""
+    """The observer: tells a caller on this node that something has ended."""
+
+    def __init__(self, *, here: bool) -> None:
+        self._here = here
 
     def begin(self, opened: Opened, rules: Rules, logs: str) -> None:
         """Nothing to tell."""
@@ -89,6 +97,8 @@ class _Caller:
 
     def ended(self, attempt: Attempt) -> None:
         """Tell."""
+        if not self._here:
+            return
         try:
             os.write(1, b".")
         except (BlockingIOError, BrokenPipeError):
@@ -110,14 +120,22 @@ def main() -> int:
     feed = Feed(desk.list, 0 if private else None, options.linger)
     if private:
         os.set_blocking(1, False)
-    rules = Rules(slots=options.slots, task_timeout=options.timeout, grace=options.grace)
     source = Source(Tasklist(desk.list, options.root), registry.Registry.read().handler("lines"), "lines")
-    wish = Wish(slots=options.slots, durable=not options.passing)
+    batch = contract.surroundings(os.environ)
+    slots = options.slots or allocation.cpus(batch, os.sched_getaffinity(0))
+    wish = Wish(
+        slots=slots,
+        allocation="" if private else batch.identity,
+        many_nodes=batch.in_step_of_several_nodes and not (private or options.allow_local),
+        durable=not options.passing,
+    )
+    deadline = Deadline() if private else _deadline(contract.end_time(batch), options.grace)
+    rules = Rules(slots=slots, deadline=deadline, task_timeout=options.timeout, grace=options.grace)
     wanted_work = Work(desk.layout, source, Calls(options), rules, wish, "pack", feed)
 
     def farm(guard: GuardLink) -> int:
         try:
-            status = work(wanted_work, _Caller(), dict(os.environ), guard).exit_status
+            status = work(wanted_work, _Caller(here=private), dict(os.environ), guard).exit_status
         except FarmError as error:
             print(f"pytaskfarmer: error: {error}", file=sys.stderr, flush=True)
             return 2
@@ -126,6 +144,13 @@ def main() -> int:
         return status
 
     return under_guard(farm)
+
+
+def _deadline(end: float | None, grace: float) -> Deadline:
+    """Return when to stop, so that there is time for it before the allocation ends."""
+    if end is None:
+        return Deadline()
+    return Deadline(time.monotonic() + max(0.0, end - time.time() - grace - 5.0), "the end of the allocation")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import signal
 import site
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +21,7 @@ class LocalFarm:
     """Farmers of the work directory that `options` names: one, with so many workers."""
 
     def __init__(self, options: Options) -> None:
+        self.outstanding: Callable[[], int] = lambda: 0
         self._desk = Desk(options.root)
         with open(self._desk.log, "ab") as log:
             self._process = subprocess.Popen(

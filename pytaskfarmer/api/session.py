@@ -12,7 +12,7 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, Protocol
 
 from pytaskfarmer.api import request, travel
@@ -46,7 +46,12 @@ class Job(Protocol):
 
 
 class Farm(Protocol):
-    """Where the tasks run: farmers on this node, or in jobs of a batch system."""
+    """Where the tasks run: farmers on this node, or in jobs of a batch system.
+
+    `outstanding` is set by the session: how many slices have no result yet.
+    """
+
+    outstanding: Callable[[], int]
 
     def poke(self) -> None:
         """Say that the list has grown."""
@@ -109,6 +114,7 @@ class Session:
     def begin(self, farm: Farm) -> None:
         """Let `farm` work, and read what it returns."""
         self._farm = farm
+        farm.outstanding = lambda: len(self._slices)
         self._reader = threading.Thread(target=self._read, name="pytaskfarmer results", daemon=True)
         self._reader.start()
 
