@@ -7,7 +7,7 @@ REQUIRED := tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"
 
 .PHONY: demo test test-oldest proof bench lint
 demo: .venv/installed ; $(ACTIVATE) sh examples/hep_cuts/demo.sh
-test: .venv/testable ; $(ACTIVATE) python -m pytest -n 2 $(ARGS)
+test: .venv/testable ; $(ACTIVATE) python -m pytest -n 2 --dist loadgroup $(ARGS)
 test-oldest: .venv/oldest/complete ; $(ACTIVATE) PYTHONPATH="$(CURDIR)/.venv/oldest" python -m pytest tests/workdir $(ARGS)
 proof: .venv/testable ; $(ACTIVATE) python -m pytest -m proof $(ARGS)
 bench: .venv/testable ; $(ACTIVATE) for b in tests/benchmarks/*.py; do echo "== $$b" && python $$b || exit; done

@@ -43,6 +43,7 @@ class Wish:
     keep: bool | None = None
     timeout: float | None = None
     seed: int | None = None
+    echo: bool = True
 
 
 class Caller:
@@ -56,7 +57,7 @@ class Caller:
         desk = Desk(self.root)
         for path in (desk.calls, desk.list, desk.jobs):
             open(path, "ab").close()
-        self.session = Session(desk)
+        self.session = Session(desk, echo=wish.echo)
         try:
             self._begin(wish)
         except BaseException:

@@ -37,6 +37,7 @@ class Pool:
     `"none"` it is None there; `"raise"` raises that of the first call that raised, when all have ended. `progress` is
     called with the numbers of ended and of all calls; True shows a bar. With a `seed`, `random.seed` (and numpy's,
     where it is loaded) is called before each call with a number that depends on `seed` and the call's number alone.
+    What calls print goes to their logs in the work directory and, unless `echo` is False, to the caller's `sys.stdout`.
 
     Raises `CannotTravel` where a function or an argument cannot be sent, from the method that was to send it.
     """
@@ -57,6 +58,7 @@ class Pool:
         on_error: str = RAISE,
         progress: bool | Callable[[int, int], object] = False,
         seed: int | None = None,
+        echo: bool = True,
     ) -> None:
         if on_error not in {RAISE, RETURN, NONE}:
             raise UsageError(f"on_error={on_error!r}: there are 'raise', 'return' and 'none'.")
@@ -64,7 +66,7 @@ class Pool:
             raise ValueError("Number of processes must be at least 1")
         wish = Wish(
             processes, initializer, tuple(initargs), maxtasksperchild, cluster,
-            None if workdir is None else os.fspath(workdir), keep_workdir, timeout, seed,
+            None if workdir is None else os.fspath(workdir), keep_workdir, timeout, seed, echo,
         )  # fmt: skip
         self._retries, self._on_error, self._timeout = retries, on_error, timeout
         self._progress = progress

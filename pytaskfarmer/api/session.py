@@ -11,6 +11,7 @@ executing is to blame; and the calls beside it go to the list again as slices of
 import contextlib
 import fcntl
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, Protocol
@@ -79,9 +80,12 @@ class Farm(Protocol):
 
 
 class Session:
-    """The caller's side of a work directory; `desk` names its files, which exist."""
+    """The caller's side of a work directory; `desk` names its files, which exist.
 
-    def __init__(self, desk: Desk) -> None:
+    With `echo`, what calls print is printed here, too, when their slice has ended.
+    """
+
+    def __init__(self, desk: Desk, *, echo: bool = True) -> None:
         self._desk = desk
         self._lock = threading.Lock()
         self._jobs: dict[int, Job] = {}
@@ -89,6 +93,7 @@ class Session:
         self._unclaimed: dict[int, tuple[Result, bytes]] = {}
         self._listed: dict[int, dict[int, Slice]] = {}
         self._following = Following(desk.layout)
+        self._printed_by_calls = outputs.Following(desk.layout) if echo else None
         self._jobs_file = _exclusively(desk.jobs)
         self._calls = open(desk.calls, "ab")
         self._list = _whole(desk.list)
@@ -99,6 +104,8 @@ class Session:
         self._old_jobs: dict[int, JobLine] = {}
         self._old_slices: set[Slice] = set()
         self._read_old_list()
+        if self._printed_by_calls is not None:
+            self._printed_by_calls.skip()
         self._first_id = self._next_id
 
     def _read_old_list(self) -> None:
@@ -182,9 +189,21 @@ class Session:
         goes_on = True
         while goes_on:
             goes_on = self._farm.wait()
-            for result, data in self._following.new():
+            new = list(self._following.new())
+            self._echo()
+            for result, data in new:
                 self._hear(result, data)
         self._break(BrokenPool(self._farm.complaint()))
+
+    def _echo(self) -> None:
+        """Print what calls have printed. Nobody is told where that fails: it stands in the logs."""
+        if self._printed_by_calls is None:
+            return
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            for output in self._printed_by_calls.new():
+                for block in output.read():
+                    sys.stdout.write(block.decode(errors="replace"))
+                sys.stdout.flush()
 
     def _break(self, error: BaseException) -> None:
         """Let every call that is not done fail."""

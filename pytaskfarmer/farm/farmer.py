@@ -36,7 +36,9 @@ from pytaskfarmer.workdir.opening import Opened
 from pytaskfarmer.workdir.results import Results
 from pytaskfarmer.workdir.roster import HEARTBEAT
 
-_BATCH_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGKILL})
+_BATCH_SIGNALS = frozenset(
+    {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGKILL}
+)
 _DOUBT_SECONDS = 2.0
 _FAILURES_SHOWN = 10
 _LONGEST_BACKOFF = 60.0

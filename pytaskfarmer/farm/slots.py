@@ -255,9 +255,9 @@ class Slots:
     def _file(self, attempt: Attempt, result: bytes | None) -> None:
         """Keep output and result and free the slot; where the disk is full, the slot waits until they are kept."""
         try:
+            self._logs.end(attempt)  # first, so that whoever reads the result finds what was printed
             if result is not None:
                 self._results.keep(attempt, result)
-            self._logs.end(attempt)
         except OSError:
             self._unfiled.append((attempt, result))
         else:

@@ -88,14 +88,42 @@ def add_record(pack: int, attempt: Attempt, source: int, length: int) -> None:
         raise
 
 
-def scan(pack: str) -> Iterator[Output]:
-    """Yield where each record of a pack lies, in file order."""
+class Following:
+    """What tasks print into packs, as they end."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._read: dict[str, int] = {}
+
+    def skip(self) -> None:
+        """Leave out what is there already."""
+        for _ in self.new():
+            pass
+
+    def new(self) -> Iterator[Output]:
+        """Yield the outputs that came since the last call."""
+        try:
+            names = os.listdir(self._layout.logs)
+        except FileNotFoundError:
+            return
+        for pack in _packs(self._layout, names):
+            size = os.stat(pack).st_size
+            for output in scan(pack, self._read.get(pack, 0)) if size > self._read.get(pack, 0) else ():
+                end = output.offset + output.length + 1
+                if end > size:
+                    break
+                self._read[pack] = end
+                yield output
+
+
+def scan(pack: str, offset: int = 0) -> Iterator[Output]:
+    """Yield where each record of a pack lies, in file order, from `offset` on."""
     try:
         file = open(pack, "rb")
     except FileNotFoundError:
         return
     with file:
-        offset = 0
+        file.seek(offset)
         while line := file.readline(_LONGEST_HEADER):
             offset += len(line)
             match = _HEADER.fullmatch(line)
