@@ -1,0 +1,176 @@
+"""The manual against the program: what its pages show is run, in order, each page in an empty directory.
+
+A block `console` is a session: lines that start with `$ ` are typed into one shell for the whole page, lines that start
+with `> ` go on with the one above, and all others are what comes back, from standard output and error together. There
+`...` stands for any text, and alone on a line for any lines. A command below which nothing is shown must succeed. A
+block with a file's name after its language is that file. What stands in an HTML comment is done, too, and not shown.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pytaskfarmer.plugins import faults, installed
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(page for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")] if "design" not in page.parts)
+BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+ENGINES = ("apptainer", "podman-hpc", "shifter")
+MARK = "\x1e"
+
+
+@dataclass
+class Typed:
+    """What is typed, and the lines that are shown below it."""
+
+    text: str
+    shown: list[str] = field(default_factory=list)
+
+    def fault(self, got: str, status: int) -> str | None:
+        """Return what is wrong with what came back."""
+        right = matches(self.shown, got) if self.shown else status == 0
+        return None if right else "\n".join([f"$ {self.text}", *self.shown, f"--- but, with status {status}:", got])
+
+
+def steps(text: str) -> Iterator[Typed | tuple[str, str]]:
+    """Yield what a page types, and names and contents of its files."""
+    for language, name, body in BLOCK.findall(text):
+        if name:
+            yield name, body
+        elif language == "console":
+            yield from session(body.splitlines())
+
+
+def session(lines: list[str]) -> list[Typed]:
+    """Return what a block types."""
+    typed: list[Typed] = []
+    for line in lines:
+        if line.startswith("$ "):
+            typed.append(Typed(line[2:]))
+        elif line.startswith("> ") and not typed[-1].shown:
+            typed[-1].text += f"\n{line[2:]}"
+        else:
+            typed[-1].shown.append(line)
+    return typed
+
+
+def matches(shown: list[str], got: str) -> bool:
+    """Whether what came back is what is shown."""
+    patterns = [r"(?:.*\n)*" if line == "..." else within(line) for line in shown]
+    return re.fullmatch("".join(patterns), got if got.endswith("\n") else f"{got}\n") is not None
+
+
+def within(line: str) -> str:
+    """Return the pattern of one line."""
+    return ".*".join(map(re.escape, line.split("..."))) + r" *\n"
+
+
+def script(page: Path, blocks: Path) -> tuple[str, list[Typed]]:
+    """Return what a shell is to run for a page, which tells by marks how each command has ended."""
+    typed: list[Typed] = []
+    lines: list[str] = []
+    for number, step in enumerate(steps(page.read_text())):
+        if isinstance(step, Typed):
+            typed.append(step)
+            lines += ["(exit ${_status-0})", step.text, f'_status=$?; printf "{MARK}%d{MARK}" $_status']
+        else:
+            name, body = step
+            (blocks / str(number)).write_text(body)
+            lines += [f"mkdir -p -- $(dirname {name}) && cp {blocks}/{number} {name}"]
+    return "\n".join([*lines, ""]), typed
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """Return a directory of stand-ins for container engines."""
+    directory = tmp_path / "programs"
+    directory.mkdir()
+    stand_in = (ROOT / "tests/runners/stand_in_engine.py").read_text()
+    for engine in ENGINES:
+        (directory / engine).write_text(f"#!{sys.executable} -SE\n{stand_in}")
+        (directory / engine).chmod(0o755)
+    return directory
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_shows_what_happens(page: Path, tmp_path: Path, programs: Path) -> None:
+    """Each command prints what stands below it."""
+    for name in ("blocks", "home", "here"):
+        (tmp_path / name).mkdir()
+    text, typed = script(page, tmp_path / "blocks")
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([sysconfig.get_path("scripts"), str(programs), os.environ["PATH"]]),
+        "HOME": str(tmp_path / "home"),
+        "CHECKOUT": str(ROOT),
+        "LC_ALL": "C.UTF-8",
+    }
+    for name in ("PYTHONPATH", "BASH_ENV"):
+        environment.pop(name, None)
+    with open(tmp_path / "said", "w+b") as said:
+        subprocess.run(
+            ["bash", "-c", text], cwd=tmp_path / "here", env=environment, stdin=subprocess.DEVNULL, stdout=said,
+            stderr=subprocess.STDOUT, check=False, timeout=50,
+        )  # fmt: skip
+        said.seek(0)
+        got = said.read().decode()
+    ends = got.split(MARK)
+    told = list(zip(ends[::2], map(int, ends[1::2]), strict=False))
+    assert len(typed) == len(told), f"the page ended early:\n{got}"
+    found = [fault for one, (back, status) in zip(typed, told, strict=True) if (fault := one.fault(back, status))]
+    assert not found, "\n\n".join(["", *found])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each file that a page links to is there."""
+    assert [] == [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("kind", ["runner", "handler"])
+def test_the_readme_names_all_built_in_names(kind: str) -> None:
+    """The tables of runners and handlers have a row for each name, and no others; `default` is said to be one."""
+    text = (ROOT / "README.md").read_text()
+    table = text.partition(f"\n| {kind} |")[2].partition("\n\n")[0]
+    first = [row.split("|")[1] for row in table.splitlines()[2:]]
+    named = re.findall(r"`(\w+)`", " ".join(first))
+    assert sorted(installed.BUILT_IN[kind].keys() - {"default"}) == sorted(named)
+
+
+def test_the_page_that_errors_name_is_there() -> None:
+    """The error about a class of 0.1.0 names the page by its title."""
+    title = (ROOT / "docs/how-to/migrate.md").read_text().partition("\n")[0].removeprefix("# ")
+    assert f"'{title}'" in faults.written_for_predecessor("mylab.Old")
+
+
+@pytest.mark.parametrize(
+    ("shown", "got", "right"),
+    [
+        ("a 1\n", "a 1\n", True),
+        ("a 1\n", "a 2\n", False),
+        ("a 1\n", "a 1\nb\n", False),
+        ("a ... c\n", "a b c\n", True),
+        ("a ... c\n", "a b\nc\n", False),
+        ("a\n...\nc\n", "a\nc\n", True),
+        ("a\n...\nc\n", "a\nb\nb\nc\n", True),
+        ("a\n...\n", "b\n", False),
+        ("", "whatever\n", True),
+    ],
+)
+def test_what_differs_is_noticed(shown: str, got: str, right: bool) -> None:
+    """A page that shows something else than what happens fails."""
+    (typed,) = session(["$ command", *shown.splitlines()])
+    assert right == (typed.fault(got, 0) is None)
+
+
+def test_a_command_with_nothing_below_it_must_succeed() -> None:
+    """Its output is not looked at, but its status is."""
+    assert Typed("false").fault("", 1)
