@@ -1,4 +1,4 @@
-"""Read-only facts of the batch allocation that this process runs in: Slurm's environment, and `scontrol`.
+"""Read-only facts of the batch allocation that this process runs in, as Slurm tells them.
 
 Nothing here fails: what a variable does not say, or says in words that make no sense, is simply not known.
 """
@@ -7,17 +7,21 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 _SPARE_DESCRIPTORS = 64
 _DESCRIPTORS_OF_SLOT = 2  # what tells that its process has ended, and its spool
+_TASKS_PER_NODE = re.compile(r"([0-9]{1,9})(?:\(x([0-9]{1,9})\))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
     """What is known of the allocation; every fact is None outside of one.
 
-    `step` is None in the batch script itself. `nodes` are those of the step, or else of the job. `cpus` are the
-    allocation's on this node. `restarts` counts how often the job was requeued.
+    `engine` names the batch system. `step` is None in the batch script itself. `nodes` are those of the step, or else
+    of the job, and `farmers_here` the processes that `srun` started on this node, this one included. `cpus` and `gpus`
+    are the allocation's on this node, `cpus_of_task` what a process of a step was promised. `restarts` counts how
+    often the job was requeued.
     """
 
     job: str | None = None
@@ -29,6 +33,10 @@ class Allocation:
     cpus: int | None = None
     restarts: int | None = None
     announced_end: float | None = None
+    cpus_of_task: int | None = None
+    gpus: int | None = None
+    farmers_here: int | None = None
+    engine: str = ""
 
     @property
     def in_step_of_several_nodes(self) -> bool:
@@ -37,14 +45,14 @@ class Allocation:
 
     @property
     def identity(self) -> str:
-        """How `scontrol` and people call the job, elements of an array as ARRAY_TASK; "" outside of one."""
+        """How the batch system and people call the job, elements of an array as ARRAY_TASK; "" outside of one."""
         if self.array_job is not None and self.array_task is not None:
             return f"{self.array_job}_{self.array_task}"
         return self.job or ""
 
 
 def read(environ: Mapping[str, str]) -> Allocation:
-    """Return the facts that an environment holds."""
+    """Return the facts that an environment of Slurm's holds."""
     job = _word(environ, "SLURM_JOB_ID") or _word(environ, "SLURM_JOBID")
     if job is None:
         return Allocation()
@@ -62,23 +70,37 @@ def read(environ: Mapping[str, str]) -> Allocation:
         cpus=_number(environ, "SLURM_CPUS_ON_NODE") or None,
         restarts=_number(environ, "SLURM_RESTART_COUNT") or 0,
         announced_end=float(end) if end else None,
+        cpus_of_task=_number(environ, "SLURM_CPUS_PER_TASK") or None if step is not None else None,
+        gpus=_number(environ, "SLURM_GPUS_ON_NODE"),
+        farmers_here=_tasks_here(environ) if step is not None else None,
+        engine="slurm",
     )
 
 
-def cpus(environ: Mapping[str, str], affinity: Collection[int]) -> int:
+def cpus(allocation: Allocation, affinity: Collection[int]) -> int:
     """Return how many CPUs this process may keep busy; `affinity` is its mask.
 
-    The mask is the last word upwards, the allocation downwards. A step has one farmer a task, and Slurm gave each of
-    them SLURM_CPUS_PER_TASK; the batch script has the node's share of the whole job, whatever that variable says.
+    The mask is the last word upwards, the allocation downwards. A step has one farmer a task, and Slurm promised each
+    of them SLURM_CPUS_PER_TASK; the batch script has the node's share of the whole job, whatever that variable says.
     """
-    allocation = read(environ)
-    limits = [len(affinity)]
-    if allocation.cpus is not None:
-        limits.append(allocation.cpus)
-    per_task = _number(environ, "SLURM_CPUS_PER_TASK")
-    if allocation.step is not None and per_task:
-        limits.append(per_task)
-    return max(1, min(limits))
+    limits = [len(affinity), allocation.cpus, allocation.cpus_of_task]
+    return max(1, min(limit for limit in limits if limit is not None))
+
+
+def crowding(allocation: Allocation, slots: int) -> str | None:
+    """Say what is wrong, and how to start farmers instead, where those of one step are too many for their node.
+
+    Several of one step on one node share its CPUs, and each believes that they are its own: more than two slots a CPU
+    are no wish then, but a mistake.
+    """
+    farmers, shared = allocation.farmers_here or 1, allocation.cpus or os.cpu_count() or 1
+    if farmers == 1 or slots * farmers <= 2 * shared:
+        return None
+    return (
+        f"{farmers} farmers with {slots} slots each share the {shared} CPUs of this node. One farmer a node is enough: "
+        f"srun --nodes={allocation.nodes} --ntasks-per-node=1 --cpus-per-task={shared} "
+        f"pytaskfarmer.py --proc {shared} TASKLIST"
+    )
 
 
 def most_slots() -> int:
@@ -96,12 +118,12 @@ def most_slots() -> int:
 def end_time(allocation: Allocation, patience: float = 5.0) -> float | None:
     """Return when the allocation ends, in seconds since the epoch, or None.
 
-    Where the environment does not say so, `scontrol` is asked, each time. Its controller may be busy: that blocks for
-    up to `patience` seconds.
+    Where the environment does not say so, `scontrol` is asked, once. Its controller may be busy: that blocks for up to
+    `patience` seconds.
     """
     if allocation.announced_end is not None or not allocation.identity:
         return allocation.announced_end
-    return parse_end_time(_ask(allocation.identity, patience))
+    return parse_end_time(ask(allocation.identity, patience))
 
 
 def parse_end_time(text: str) -> float | None:
@@ -116,7 +138,8 @@ def parse_end_time(text: str) -> float | None:
         return None
 
 
-def _ask(job: str, patience: float) -> str:
+@cache
+def ask(job: str, patience: float = 5.0) -> str:
     """Return what `scontrol` says of a job, with times in UTC, which no change of the clock makes ambiguous."""
     import subprocess
 
@@ -136,6 +159,22 @@ def _ask(job: str, patience: float) -> str:
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
+
+
+def _tasks_here(environ: Mapping[str, str]) -> int | None:
+    """Return how many processes of the step are on this node, from words such as `4(x2),1` and this node's place."""
+    place = _number(environ, "SLURM_NODEID")
+    words = _word(environ, "SLURM_STEP_TASKS_PER_NODE")
+    if place is None or words is None:
+        return None
+    for word in words.split(","):
+        match = _TASKS_PER_NODE.fullmatch(word)
+        if match is None:
+            return None
+        place -= int(match[2] or 1)
+        if place < 0:
+            return int(match[1])
+    return None
 
 
 def _word(environ: Mapping[str, str], name: str) -> str | None:

@@ -12,7 +12,7 @@ import click
 from pytaskfarmer import __version__
 from pytaskfarmer.errors import FarmError, UsageError
 
-_COMMANDS = ("run", "status", "logs", "retry", "results", "show", "runners", "handlers")
+_COMMANDS = ("run", "submit", "cancel", "status", "logs", "retry", "results", "show", "runners", "handlers")
 _SCRIPT = "pytaskfarmer.py"
 
 

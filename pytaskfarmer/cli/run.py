@@ -7,18 +7,23 @@ import time
 import click
 
 from pytaskfarmer import __version__, allocation
+from pytaskfarmer.cli import shares, sizing
 from pytaskfarmer.cli.values import (
     HANDLER,
     HANDLER_OPTIONS,
     RUNNER_OPTIONS,
     TRUST_INI,
+    Count,
     Duration,
     SignalName,
+    Size,
     Slots,
 )
+from pytaskfarmer.cluster import contract
 from pytaskfarmer.errors import TasklistError, UsageError
 from pytaskfarmer.farm.deadline import Deadline
 from pytaskfarmer.farm.guard import GuardLink, under_guard
+from pytaskfarmer.farm.resources import Wants
 from pytaskfarmer.farm.rules import Rules
 from pytaskfarmer.farm.working import Work, work
 from pytaskfarmer.plugins import registry, trust
@@ -35,10 +40,10 @@ _DURATION = Duration()
 _UNITS = "Seconds, or as 90s, 10m, 2h or 1:30:00."
 
 
-def spellings() -> dict[str, bool]:
-    """Return every spelling of every option, and whether a value follows it."""
+def spellings(of: click.Command | None = None) -> dict[str, bool]:
+    """Return every spelling of every option (of this command, or another one), and whether a value follows it."""
     options = {"-h": False, "--help": False}
-    for parameter in command.params:
+    for parameter in (of or command).params:
         if isinstance(parameter, click.Option):
             for name in (*parameter.opts, *parameter.secondary_opts):
                 options[name] = not parameter.is_flag
@@ -53,9 +58,24 @@ def spellings() -> dict[str, bool]:
 )
 @click.argument("tasklist", metavar="TASKLIST")
 @click.option(
-    "-n", "--proc", type=Slots(), default="8", show_default=True, metavar="[N|auto]",
+    "-n", "--proc", type=Slots(), metavar="[N|auto]",
     help="Run N tasks at a time, one in each of N slots. `auto` means as many as the CPU affinity mask and Slurm "
-    "allow; the option without a value means as many as the node has CPUs. There are never more slots than tasks.",
+    "allow; the option without a value means as many as the node has CPUs. There are never more slots than tasks.  "
+    "[default: 8; with --...-per-task, as many as fit]",
+)  # fmt: skip
+@click.option(
+    "--cpus-per-task", type=Count(), metavar="N",
+    help="Bind each task to N CPUs of its own, neighbouring cores, and set OMP_NUM_THREADS to N unless it is set. "
+    "Warm workers count as one task each, here and below.",
+)  # fmt: skip
+@click.option(
+    "--gpus-per-task", type=Count(), metavar="N",
+    help="Give each task N GPUs of its own, from those that CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES or "
+    "ZE_AFFINITY_MASK name here.",
+)  # fmt: skip
+@click.option(
+    "--mem-per-task", type=Size(), metavar="SIZE",
+    help="Kill a task that uses more memory than this, such as 4G or 500M; it has then failed, as out of memory.",
 )  # fmt: skip
 @click.option(
     "-w", "--workdir", metavar="DIR",
@@ -132,20 +152,37 @@ def spellings() -> dict[str, bool]:
     is_flag=True,
     help="Wait until the farmers of other jobs have ended their tasks too, and take over what they leave.",
 )
+@click.option(
+    "--jitter",
+    type=_DURATION,
+    default="0s",
+    help=f"Begin after a random part of this time, so that many farmers do not all come at once. {_UNITS}",
+)
 @click.option("--no-fit", is_flag=True, help="Start tasks even if a typical one would not end before the deadline.")
 @click.option(
     "--allow-local", is_flag=True, help="Use a work directory on a local disk, although several nodes are to share it."
 )
+@click.option(
+    "--array", is_flag=True,
+    help="In element N of an array job, take the list TASKLIST and the DIR whose names end in N, with three digits.",
+)  # fmt: skip
+@click.option(
+    "--shard", type=shares.ShardParam(), metavar="I/N",
+    help="Take every N-th task of the list, from the I-th on, with a work directory of its own, in which task ids "
+    "count anew.",
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the tasks that would run, and touch nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but warnings and errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for every task that ends.")
 @click.option("--no-verbose", is_flag=True, hidden=True, expose_value=False)
 @click.version_option(__version__, prog_name="pytaskfarmer")
 def command(
-    tasklist: str, proc: int | str, workdir: str | None, runner: str, runner_options: dict[str, str], handler: str,
+    tasklist: str, proc: int | str | None, cpus_per_task: int | None, gpus_per_task: int | None,
+    mem_per_task: int | None, workdir: str | None, runner: str, runner_options: dict[str, str], handler: str,
     handler_options: dict[str, str], trust_ini: bool, timeout: float | None, task_timeout: float | None, retries: int,
     grace: float, stop_signal: int, logs: str, lock: str | None, order: str, update: bool, retry_failed: bool,
-    wait: bool, no_fit: bool, allow_local: bool, dry_run: bool, quiet: bool, verbose: bool,
+    wait: bool, jitter: float, no_fit: bool, allow_local: bool, array: bool, shard: shares.Shard | None, dry_run: bool,
+    quiet: bool, verbose: bool,
 ) -> int:  # fmt: skip
     """Run every task of TASKLIST, one a line, each as `bash -c` would run it.
 
@@ -158,6 +195,8 @@ def command(
     or its files, and 3 if it was stopped with work left.
     """
     begin = time.monotonic()
+    batch = contract.surroundings(os.environ)
+    tasklist, workdir = shares.paths(tasklist, workdir, batch, array=array, shard=shard)
     if workdir is None and spool.is_needed(tasklist):
         raise UsageError(f"{tasklist}: a list that cannot be read again needs --workdir DIR to be kept in.")
     layout = Layout(os.path.abspath(workdir or os.path.normpath(tasklist) + "_workdir"))
@@ -165,28 +204,34 @@ def command(
     reading = names.definition("handler", handler, handler_options)
     chosen_runner, chosen_handler = names.runner(runner, runner_options), registry.load_handler(reading)
     with spool.kept(tasklist, layout, keep=not dry_run) as path:
-        source = Source(Tasklist(path, layout.root), chosen_handler, handler, reading.options)
-        _look_at(source)
+        part: dict[str, str] = {}
+        if shard is not None:
+            chosen_handler, part = shares.Sharded(chosen_handler, shard), {"shard": str(shard)}
+        source = Source(Tasklist(path, layout.root), chosen_handler, handler, {**reading.options, **part})
+        look_at(path)
         if dry_run:
             sys.stdout.buffer.writelines(preview.tasks(layout, source, retry_failed=retry_failed, update=update))
             sys.stdout.flush()
             return 0
-        batch = allocation.read(os.environ)
-        slots, warnings = _slots(proc)
+        sized = sizing.size(proc, Wants(cpus_per_task, gpus_per_task, mem_per_task), batch)
+        slots = sized.processes
+        if crowded := allocation.crowding(batch, slots):
+            raise UsageError(f"--proc {slots}: {crowded}")
         if isinstance(chosen_runner, WorkerRunner):
             slots *= chosen_runner.concurrency  # a slot for each task that may be in flight
         observer = watchers.choose(sys.stdout, quiet=quiet, verbose=verbose)
-        for line in (*names.notes("runner", runner), *names.notes("handler", handler), *warnings):
+        for line in (*names.notes("runner", runner), *names.notes("handler", handler), *sized.warnings):
             observer.warn(line)
         rules = Rules(
             slots=slots, deadline=_deadline(begin, timeout, batch, grace, fit=not no_fit), task_timeout=task_timeout,
-            retries=retries, grace=grace, stop_signal=stop_signal, wait=wait,
+            retries=retries, grace=grace, stop_signal=stop_signal, wait=wait, shares=sized.shares,
+            memory=mem_per_task,
         )  # fmt: skip
         wish = Wish(
             slots=slots, allocation=batch.identity, lock=lock, order=order, update=update, retry_failed=retry_failed,
             many_nodes=batch.in_step_of_several_nodes and not allow_local,
         )  # fmt: skip
-        wanted = Work(layout, source, chosen_runner, rules, wish, logs)
+        wanted = Work(layout, source, chosen_runner, rules, wish, logs, jitter=jitter)
 
         def farm(guard: GuardLink) -> int:
             try:
@@ -201,27 +246,14 @@ def command(
         return under_guard(farm)
 
 
-def _look_at(source: Source) -> None:
+def look_at(path: str) -> None:
     """Refuse a list that cannot be read before anything else is done."""
-    if os.path.isdir(source.path):
-        raise TasklistError(source.path, None, "is a directory. Name a file with one task a line.")
+    if os.path.isdir(path):
+        raise TasklistError(path, None, "is a directory. Name a file with one task a line.")
     try:
-        open(source.path, "rb").close()
+        open(path, "rb").close()
     except OSError as error:
-        raise TasklistError(source.path, None, f"cannot read the task list: {error.strerror}.") from None
-
-
-def _slots(proc: int | str) -> tuple[int, tuple[str, ...]]:
-    """Return the number of slots, and a warning if it is less than was asked for."""
-    if proc == "auto":
-        return allocation.cpus(os.environ, os.sched_getaffinity(0)), ()
-    if proc == "all":
-        return os.cpu_count() or 1, ()
-    assert isinstance(proc, int)
-    most = allocation.most_slots()
-    if proc > most:
-        return most, (f"--proc {proc}: more than this node can hold; using {most} slots",)
-    return proc, ()
+        raise TasklistError(path, None, f"cannot read the task list: {error.strerror}.") from None
 
 
 def _deadline(
@@ -231,7 +263,7 @@ def _deadline(
     ends: list[tuple[float, str]] = []
     if timeout is not None:
         ends.append((begin + timeout, f"--timeout {timeout:g} s"))
-    allocation_ends = allocation.end_time(batch)
+    allocation_ends = contract.end_time(batch)
     if allocation_ends is not None:
         left = allocation_ends - time.time() - grace - 5.0
         ends.append((time.monotonic() + max(0.0, left), "the end of the allocation"))

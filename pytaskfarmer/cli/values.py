@@ -24,6 +24,39 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in la
             self.fail(str(error), param, ctx)
 
 
+class Count(click.ParamType):  # type: ignore[type-arg]  # generic only in later releases of click
+    """A whole number above 0."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is not a whole number above 0.", param, ctx)
+        return number
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in later releases of click
+    """Bytes, from words such as `4G` or `500M`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return bytes."""
+        if isinstance(value, int):
+            return value
+        from pytaskfarmer.farm.resources import parse_size
+
+        try:
+            return parse_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 class SignalName(click.ParamType):  # type: ignore[type-arg]  # generic only in later releases of click
     """The number of a signal, from `TERM`, `SIGTERM` or `15`."""
 

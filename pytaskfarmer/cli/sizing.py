@@ -1,0 +1,36 @@
+"""How many slots a farmer gets, and what each of them: from the options, the node and the batch system."""
+
+import os
+from dataclasses import dataclass
+
+from pytaskfarmer import allocation
+from pytaskfarmer.farm.resources import Share, Wants, plan
+
+_SLOTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """So many processes at a time, with a share each if they have one, and what a person must know about that."""
+
+    processes: int
+    shares: tuple[Share, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def size(proc: int | str | None, wants: Wants, batch: allocation.Allocation) -> Sizing:
+    """Return what `--proc` (None: not given) and the wants of a task come to here. Raises `UsageError`."""
+    if wants:
+        from pytaskfarmer.farm import node
+
+        facts = node.read(os.environ, batch, os.sched_getaffinity(0))
+        shares = plan(wants, facts, proc if isinstance(proc, int) else None, os.environ)
+        return Sizing(len(shares), shares if wants.cpus or wants.gpus else ())
+    if proc == "auto":
+        return Sizing(allocation.cpus(batch, os.sched_getaffinity(0)))
+    if proc == "all":
+        return Sizing(os.cpu_count() or 1)
+    most, wanted = allocation.most_slots(), int(proc or _SLOTS)
+    if wanted > most:
+        return Sizing(most, warnings=(f"--proc {proc}: more than this node can hold; using {most} slots",))
+    return Sizing(wanted)

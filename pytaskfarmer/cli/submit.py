@@ -1,0 +1,204 @@
+"""`pytaskfarmer submit TASKLIST`."""
+
+import copy
+import os
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import click
+
+from pytaskfarmer.allocation import Allocation
+from pytaskfarmer.cli import run, shares
+from pytaskfarmer.cli.arguments import legacy
+from pytaskfarmer.cli.values import Duration
+from pytaskfarmer.cluster import batch, contract
+from pytaskfarmer.cluster.contract import Plan
+from pytaskfarmer.durations import format_duration
+from pytaskfarmer.errors import FarmError, UsageError
+from pytaskfarmer.plugins import registry, trust
+from pytaskfarmer.plugins.contracts import Tasklist
+from pytaskfarmer.views import words
+from pytaskfarmer.workdir import source, spool
+from pytaskfarmer.workdir.layout import Layout
+
+_WORDS = "pytaskfarmer.cli.submit.words"
+_NOT_PASSED_ON = {"tasklist", "dry_run", "array", "version"}
+_SIZED_BY = ("--proc", "--cpus-per-task", "--gpus-per-task", "--mem-per-task")
+
+
+class _Submit(click.Command):
+    """Takes the options of `run`, too: those are checked here, and passed on as they were typed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = legacy(args, run.spellings(self), os.path.isfile)
+        return super().parse_args(ctx, list(ctx.meta[_WORDS]))
+
+
+def _options(
+    context: click.Context, parameter: click.Parameter, values: Sequence[str]
+) -> tuple[tuple[str, str | None], ...]:
+    found: list[tuple[str, str | None]] = []
+    for value in values:
+        key, equals, rest = value.partition("=")
+        key = key.strip().lstrip("-")
+        if not key or not key.replace("-", "").replace("_", "").isalnum():
+            raise UsageError(f"{parameter.opts[0]} {value!r}: write KEY=VALUE, or KEY alone for a flag.")
+        found.append((key, rest if equals else None))
+    return tuple(found)
+
+
+@click.command(
+    "submit",
+    cls=_Submit,
+    short_help="Submit batch jobs that run a list.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Besides these, all options of `pytaskfarmer run` may be given, for the farmers in the jobs. Without --proc "
+    "they have as many slots as CPUs.",
+)
+@click.argument("tasklist", metavar="TASKLIST")
+@click.option(
+    "-N", "--nodes", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+    help="Ask for N nodes, and start a farmer on each.",
+)  # fmt: skip
+@click.option("--time", "seconds", type=Duration(), help="Ask for this long: 90s, 10m, 2h or 1:30:00.")
+@click.option(
+    "--cpus-per-node", "cpus", type=click.IntRange(min=1), metavar="N",
+    help="Ask for N CPUs on each node.  [default: whole nodes, where the batch system knows that]",
+)  # fmt: skip
+@click.option(
+    "--farmers", type=click.IntRange(min=1), default=1, show_default=True, metavar="K",
+    help="Submit K such jobs, which share the list and start whenever there is room for one.",
+)  # fmt: skip
+@click.option(
+    "--chain", type=click.IntRange(min=1), metavar="N",
+    help="Go on in another job when one ends with work left: up to N, one after the other, until the list is done or "
+    "nothing has ended in one.",
+)  # fmt: skip
+@click.option(
+    "--requeue", type=click.IntRange(min=1), metavar="N",
+    help="Go on in the same job when it ends with work left: it runs up to N times, until the list is done or nothing "
+    "has ended in one run.",
+)  # fmt: skip
+@click.option("--after", multiple=True, metavar="JOB", help="Start when JOB has succeeded. May be used several times.")
+@click.option("-A", "--account", help="Charge this account or project.")
+@click.option("--qos", help="Ask for this quality of service.")
+@click.option("-C", "--constraint", help="Ask for nodes with this feature.")
+@click.option("-p", "--partition", help="Ask for this partition or queue.")
+@click.option("-J", "--job-name", "name", help="Name the jobs.  [default: the list's name]")
+@click.option(
+    "--sbatch", "--qsub", "options", multiple=True, metavar="KEY=VALUE", callback=_options,
+    help="Give any other option to the batch system's program. May be used several times.",
+)  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(tuple(contract.ENGINES)),
+    help="Use this batch system.  [default: the one whose programs are there]",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print the script, and touch nothing.")
+@click.pass_context
+def command(
+    ctx: click.Context, /, tasklist: str, nodes: int, seconds: float | None, cpus: int | None, farmers: int,
+    chain: int | None, requeue: int | None, after: tuple[str, ...], account: str | None, qos: str | None,
+    constraint: str | None, partition: str | None, name: str | None, options: tuple[tuple[str, str | None], ...],
+    engine: str | None, dry_run: bool, **of_run: Any,
+) -> None:  # fmt: skip
+    """Submit batch jobs that run TASKLIST, and print their ids, one a line.
+
+    Each job prints to the folder `jobs` of the work directory. Its exit status is that of `pytaskfarmer run`: 0 if
+    every task has finished, 1 if some have failed, 3 if work is left, so that other jobs can be chained on it.
+    `pytaskfarmer cancel` ends all jobs of a list.
+    """
+    _refuse(tasklist, chain, requeue, of_run)
+    layout = _layout(tasklist, of_run)
+    tasks = _count_tasks(tasklist, layout, of_run)
+    chosen = contract.load(engine) if engine else contract.find()
+    plan = Plan(
+        argv=(*batch.python("pytaskfarmer"), "run", *_for_farmers(ctx)),
+        directory=os.getcwd(),
+        output=layout.job_output("{job}"),
+        leader=batch.leader(chosen, layout, requeue or 1),
+        name=name or os.path.basename(os.path.normpath(tasklist)),
+        nodes=nodes, farmers=farmers, seconds=seconds, cpus=cpus, account=account, qos=qos, constraint=constraint,
+        partition=partition, after=after, requeue=requeue is not None, options=options,
+    )  # fmt: skip
+    if dry_run:
+        print(chosen.render(plan), end="")
+        return
+    jobs = batch.submit(chosen, plan, layout, chain or 1)
+    print("\n".join(jobs), flush=True)
+    size = f"{words.count(len(jobs), 'job')} of {words.count(nodes, 'node')}"
+    limit = f", {format_duration(seconds)} each" if seconds is not None else ""
+    print(f"pytaskfarmer: {words.count(tasks, 'task')}; {size}{limit}; output in {layout.jobs}", file=sys.stderr)
+
+
+def _refuse(tasklist: str, chain: int | None, requeue: int | None, of_run: Mapping[str, Any]) -> None:
+    """Refuse what no job can do."""
+    if chain is not None and requeue is not None:
+        raise UsageError("--chain and --requeue: use one of them.")
+    if (chain or requeue or 1) > 1:
+        for wish in ("retry_failed", "update"):
+            if of_run[wish]:
+                option = f"--{wish.replace('_', '-')}"
+                raise UsageError(f"{option}: each job of a chain would do that again; run it once without a chain.")
+    if spool.is_needed(tasklist):
+        raise UsageError(f"{tasklist}: a job cannot read that later on. Write the list to a file.")
+    run.look_at(tasklist)
+
+
+def _layout(tasklist: str, of_run: Mapping[str, Any]) -> Layout:
+    """Return the work directory that the farmers will use."""
+    _, workdir = shares.paths(tasklist, of_run["workdir"], Allocation(), array=False, shard=of_run["shard"])
+    return Layout(os.path.abspath(workdir or os.path.normpath(tasklist) + "_workdir"))
+
+
+def _count_tasks(tasklist: str, layout: Layout, of_run: Mapping[str, Any]) -> int:
+    """Read the list as the farmers will, so that what is wrong is known before the jobs have waited in a queue."""
+    names = registry.Registry.read(distrust=trust.rule(tasklist, trust_all=of_run["trust_ini"]))
+    reading = names.definition("handler", of_run["handler"], of_run["handler_options"])
+    names.definition("runner", of_run["runner"], of_run["runner_options"])
+    try:
+        names.runner(of_run["runner"], of_run["runner_options"])
+    except FarmError as error:  # what is missing on this node may be there on those of the job
+        print(f"pytaskfarmer: here, the runner could not be used: {error}", file=sys.stderr)
+    handler = registry.load_handler(reading)
+    if of_run["shard"] is not None:
+        handler = shares.Sharded(handler, of_run["shard"])
+    listed = Tasklist(os.path.abspath(tasklist), layout.root)
+    seen = source.fingerprint(source.Source(listed, handler, of_run["handler"], reading.options))
+    if seen is None or not seen.tasks:
+        raise UsageError(f"{tasklist}: the list has no tasks.")
+    return seen.tasks
+
+
+def _for_farmers(ctx: click.Context) -> list[str]:
+    """Return the words of the command line that the farmers are to have."""
+    typed: list[str] = ctx.meta[_WORDS]
+    ours = {name for option in command.params if option not in _OF_RUN for name in option.opts}
+    kept = without(typed, run.spellings(command), ours)
+    sized = any(word.partition("=")[0] in _SIZED_BY for word in kept)
+    return kept if sized else ["--proc=auto", *kept]
+
+
+def without(typed: Sequence[str], spellings: Mapping[str, bool], names: Collection[str]) -> list[str]:
+    """Return the words without the options `names` and their values; `spellings` tells which have a value. Pure."""
+    kept: list[str] = []
+    left = iter(typed)
+    for word in left:
+        if word == "--":
+            return [*kept, word, *left]
+        name, equals, _ = word.partition("=")
+        words = [word, *([next(left, "")] if spellings.get(name) and not equals else [])]
+        if name not in names:
+            kept += words
+    return kept
+
+
+def _hidden(option: click.Parameter) -> click.Parameter:
+    option = copy.copy(option)
+    if isinstance(option, click.Option):
+        option.hidden = True
+    return option
+
+
+_OF_RUN = [_hidden(option) for option in run.command.params if option.name not in _NOT_PASSED_ON]
+command.params += _OF_RUN

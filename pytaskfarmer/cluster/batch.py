@@ -1,0 +1,64 @@
+"""From a plan to jobs in the batch system, and out of it again; each is noted in the work directory."""
+
+import sys
+from dataclasses import replace
+
+from pytaskfarmer.cluster import notes
+from pytaskfarmer.cluster.contract import BatchError, Engine, Plan, State, load
+from pytaskfarmer.errors import FarmError
+from pytaskfarmer.workdir.layout import Layout
+
+_OVER = {State.ENDED, State.CANCELLED}
+
+
+def leader(engine: Engine, layout: Layout, allocations: int = 1) -> tuple[str, ...]:
+    """Return what is to stand before the command that starts the farmers: see `leader.py`."""
+    again = ("--allocations", str(allocations)) if allocations > 1 else ()
+    return (*python("pytaskfarmer.cluster"), "--engine", engine.name, "--workdir", layout.root, *again, "--")
+
+
+def python(module: str) -> tuple[str, ...]:
+    """Return how to run a module of ours by this very interpreter, whatever lies in the current directory."""
+    return sys.executable, "-P", "-m", module
+
+
+def submit(engine: Engine, plan: Plan, layout: Layout, chain: int = 1) -> tuple[str, ...]:
+    """Submit all jobs of a plan, or none, and return their ids.
+
+    With `chain` above 1, each of the plan's farmers becomes a row of that many jobs, one after the end of the other.
+    """
+    notes.prepare(layout)
+    jobs: list[str] = []
+    plans = [plan] if chain == 1 else [replace(plan, farmers=1)] * plan.farmers
+    try:
+        for first in plans:
+            link = first
+            for _ in range(chain):
+                made = engine.submit(engine.render(link), link)
+                jobs += made
+                notes.submitted(layout, engine.name, made, link.follows)
+                link = replace(first, after=(), follows=made)
+    except (FarmError, OSError):
+        _withdraw(engine, jobs)
+        raise
+    return tuple(jobs)
+
+
+def _withdraw(engine: Engine, jobs: list[str]) -> None:
+    try:
+        engine.cancel(jobs)
+    except BatchError as error:
+        print(f"pytaskfarmer: jobs that may still be there: {' '.join(jobs)}: {error}", file=sys.stderr)
+
+
+def cancel(layout: Layout) -> list[str]:
+    """Cancel every job that was submitted for a work directory and has not ended; return their ids."""
+    known = notes.read(layout).jobs.values()
+    cancelled: list[str] = []
+    for name in dict.fromkeys(job.engine for job in known):
+        engine = load(name)
+        states = engine.states([job.id for job in known if job.engine == name])
+        left = [job for job, state in states.items() if state not in _OVER]
+        engine.cancel(left)
+        cancelled += left
+    return cancelled
