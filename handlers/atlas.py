@@ -35,10 +35,13 @@ class _Copying:
 class Transform(_Copying):
     """An ATLAS transform for each ROOT file of the list, or for each piece of so many of its events.
 
-    transform: its name, such as `Reco_tf.py`.
-    input, output: the types of the files, such as `HITS` and `RDO`.
-    maxEventsPerJob: the largest number of events of a task; without it, each file is one task. Events are the entries
-        of the tree CollectionTree (`pip install 'pytaskfarmer[hep]'`); a file without events makes no task.
+    Options:
+
+    - `transform`: its name, such as `Reco_tf.py`.
+    - `input`, `output`: the types of the files, such as `HITS` and `RDO`.
+    - `maxEventsPerJob`: the largest number of events of a task; by default, each file is one task. Events are the
+      entries of the tree CollectionTree, which are counted (that needs `pip install 'pytaskfarmer[hep]'`); a file
+      without events makes no task.
 
     Every other option is an argument of the transform: `autoConfiguration = everything` becomes `--autoConfiguration
     'everything'`. What is written is copied to `output` below the work directory by rsync. The command needs a shell.
@@ -66,9 +69,11 @@ class Transform(_Copying):
 class Athena(_Copying):
     """An athena job for each ROOT file of the list, or for each piece of so many of its events.
 
-    jobOptions: the job options file, which must leave the input to `--filesInput`.
-    output: the file that the job writes.
-    maxEventsPerJob: as for `transform`.
+    Options:
+
+    - `jobOptions`: the job options file, which must leave the input to `--filesInput`.
+    - `output`: the file that the job writes.
+    - `maxEventsPerJob`: as in `transform`.
 
     Every other option is an argument of athena.py: `nprocs = 64` becomes `--nprocs '64'`. What is written is copied to
     `output` below the work directory by rsync, with the task id added to its name. The command needs a shell.
@@ -98,7 +103,7 @@ class _Inputs:
         if most is not None and not (math.isfinite(most) and most >= 1 and most == int(most)):
             raise ValueError(f"maxEventsPerJob is {most:g}; it must be a whole number, 1 or more")
         self._most = None if most is None else int(most)
-        self._counts = Counts(_TREE)
+        self._counts = Counts(_TREE, "leave out maxEventsPerJob")
 
     def read(self, tasklist: Tasklist) -> Iterator[tuple[int, str, Piece | None]]:
         """Yield the place of each line that is not left out, its text, and the piece, or None for all of it."""

@@ -15,11 +15,11 @@ _INSTALL = "pip install 'pytaskfarmer[hep]'"
 class Counts:
     """The number of events of each input of a list, looked up once, although the list is read several times.
 
-    Inputs are known by their place in the list; 16 bytes an input.
+    Inputs are known by their place in the list; 16 bytes an input. `tree` and `otherwise` are as for `events_in`.
     """
 
-    def __init__(self, tree: str | None) -> None:
-        self._tree = tree
+    def __init__(self, tree: str | None, otherwise: str) -> None:
+        self._tree, self._otherwise = tree, otherwise
         self._paths = array("q")
         self._events = array("q")
 
@@ -31,29 +31,30 @@ class Counts:
         known = hash(path)
         if place < len(self._paths) and self._paths[place] == known:
             return self._events[place]
-        events = events_in(path, self._tree)
+        events = events_in(path, self._tree, self._otherwise)
         del self._paths[place:], self._events[place:]
         self._paths.append(known)
         self._events.append(events)
         return events
 
 
-def events_in(path: str, tree: str | None = None) -> int:
+def events_in(path: str, tree: str | None, otherwise: str) -> int:
     """Return the number of events in the file at `path`: with a `tree`, of ROOT; else its ending says of which kind.
 
-    Raises `ValueError` with one line that does not name the file.
+    Raises `ValueError` with one line that does not name the file; where events cannot be counted, it ends in what is to
+    be done `otherwise`.
     """
     ending = os.path.splitext(path)[1].lower()
     if tree is not None or ending == ".root":
-        return _entries(path, tree)
+        return _entries(path, tree, otherwise)
     if ending not in {*_SEPARATED, *_HEPMC}:
         known = ", ".join((".root", *_SEPARATED, *_HEPMC))
-        raise ValueError(f"events can be counted in {known} only; set the option events, events_column or tree")
+        raise ValueError(f"events can be counted in {known} only; {otherwise}")
     try:
         with open(path, "rb") as lines:
             return rows(lines) if ending in _SEPARATED else sum(line.startswith(b"E ") for line in lines)
     except OSError as error:
-        raise ValueError(f"cannot be read to count its events ({error.strerror})") from None
+        raise _unreadable(error) from None
 
 
 def rows(lines: Iterable[bytes]) -> int:
@@ -61,23 +62,29 @@ def rows(lines: Iterable[bytes]) -> int:
     return max(0, sum(not line.isspace() for line in lines) - 1)
 
 
-def _entries(path: str, tree: str | None) -> int:
+def _entries(path: str, tree: str | None, otherwise: str) -> int:
     try:
         import uproot
     except ImportError:
-        raise ValueError(f"counting the events of a ROOT file needs uproot: {_INSTALL}, or set events") from None
+        raise ValueError(f"counting the events of a ROOT file needs uproot: {_INSTALL}, or {otherwise}") from None
     try:
         with uproot.open({path: None}) as file:  # in a plain text, a colon would begin the name of a tree
             kinds: dict[str, str] = file.classnames(cycle=False)
             trees = [name for name, kind in kinds.items() if kind in _TREES]
-            if tree in trees:
-                return int(file[tree].num_entries)
+            name = trees[0] if tree is None and len(trees) == 1 else tree
+            if name in trees:
+                return int(file[name].num_entries)
     except Exception as error:  # what uproot raises for a file that it cannot read is of a dozen types
+        if isinstance(error, OSError) and error.strerror:
+            raise _unreadable(error) from None
         raise ValueError(f"cannot be read as a ROOT file ({_told(error)})") from None
     there = printable(", ".join(trees)) or "none"
-    if tree is None:
-        raise ValueError(f"its events are the entries of which tree? Set the option tree (there are: {there})")
-    raise ValueError(f"has no tree {tree!r} (there are: {there}); correct the name, or leave this input out")
+    lacking = f"no tree {tree!r}" if tree is not None else "several trees" if trees else "no tree"
+    raise ValueError(f"has {lacking} (there are: {there}); leave this input out, or {otherwise}")
+
+
+def _unreadable(error: OSError) -> ValueError:
+    return ValueError(f"cannot be read to count its events ({error.strerror})")
 
 
 def _told(error: Exception) -> str:

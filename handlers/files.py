@@ -24,9 +24,19 @@ _MAGIC = re.compile(rb"[*?[]")
 class Files:
     """A command with a `{file}` field, once for each file that matches the patterns in the list, one a line.
 
-    command: what each task runs, such as `gzip {file}`. Its fields are `{file}`, the path, relative if the pattern is;
-        `{name}`, its last part; `{stem}`, that without its last suffix; `{dir}`, the directory; and `{index}`, which
-        counts the files from 0. Values are quoted for the shell unless the field is `{file:raw}`, say.
+    Fields of the command:
+
+    - `{file}`: the path, relative if the pattern is.
+    - `{name}`: its last part.
+    - `{stem}`: that without its last suffix.
+    - `{dir}`: the directory.
+    - `{index}`: a number for each file, from 0.
+
+    Values are quoted for the shell, except as `{file:raw}`.
+
+    Options:
+
+    - `command`: what each task runs, such as `gzip {file}`.
 
     A pattern has `*`, `?` and `[...]` as in a shell, and `**` for any number of directories (links to directories are
     not followed there). It starts in the directory in which the command is typed. Its files come in the order of their

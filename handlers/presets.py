@@ -13,13 +13,21 @@ from .split import Piece, Split
 class K4run(Split):
     """Gaudi jobs of Key4hep: `k4run` for each input of the list, or for each piece of so many of its events.
 
-    steering: the options file. The command is `k4run STEERING --IOSvc.Input INPUT --IOSvc.Output OUTPUT -n COUNT
-        --IOSvc.FirstEventEntry FIRST`; without events_per_task the last argument is left out, and COUNT is -1, all,
-        unless events or events_column says how many.
-    input_key, output_key, skip_key: other arguments instead of these three. An empty output_key or skip_key means that
-        there is none; without a skip_key, inputs cannot be split.
-    tree: the tree whose entries are the events, where they are counted.
-    output, events_per_task, events, events_column, kind, input_column, empty: as in `split`.
+    The command is
+
+        k4run STEERING --IOSvc.Input INPUT --IOSvc.Output OUTPUT
+            -n COUNT --IOSvc.FirstEventEntry FIRST
+
+    Without events_per_task, the last argument is left out, and COUNT is -1, which means all, unless events or
+    events_column says how many.
+
+    Options:
+
+    - `steering`: the options file.
+    - `input_key`, `output_key`, `skip_key`: what the arguments before INPUT, OUTPUT and FIRST are called. An empty
+      output_key or skip_key means that there is none; without a skip_key, inputs cannot be split.
+    - `tree`: the tree whose entries are the events, where they are counted.
+    - `output`, `events_per_task`, `events`, `events_column`, `kind`, `input_column`, `empty`: as in `split`.
 
     Every other option is an argument: `overlay = x.root` becomes `--overlay x.root`, and `doOverlay =` `--doOverlay`.
     """
@@ -45,13 +53,20 @@ class K4run(Split):
 class DDSim(Split):
     """Detector simulation of DD4hep: `ddsim` for each input of the list, or for each piece of so many of its events.
 
-    compactFile, steeringFile: the geometry, the steering file, or both. The command is `ddsim --compactFile C
-        --steeringFile S --inputFiles INPUT --outputFile OUTPUT --numberOfEvents COUNT --skipNEvents FIRST`; without
-        events_per_task the last argument is left out, and COUNT is -1, all, unless events or events_column says how
-        many.
-    skip_key: another argument instead of `--skipNEvents`; empty if there is none, and inputs cannot be split.
-    output: as in `split`, but that it ends in `.edm4hep.root` by default; ddsim takes its format from the ending.
-    events_per_task, events, events_column, tree, kind, input_column, empty: as in `split`.
+    The command is
+
+        ddsim --compactFile COMPACT --steeringFile STEERING --inputFiles INPUT
+            --outputFile OUTPUT --numberOfEvents COUNT --skipNEvents FIRST
+
+    Without events_per_task, the last argument is left out, and COUNT is -1, which means all, unless events or
+    events_column says how many.
+
+    Options:
+
+    - `compactFile`, `steeringFile`: the geometry, the steering file, or both.
+    - `skip_key`: what the argument before FIRST is called; empty if there is none, and inputs cannot be split.
+    - `output`: as in `split`, but that it ends in `.edm4hep.root` by default; ddsim takes its format from the ending.
+    - `events_per_task`, `events`, `events_column`, `tree`, `kind`, `input_column`, `empty`: as in `split`.
 
     Every other option is an argument: `random.seed = {first}` becomes `--random.seed FIRST`, and `enableG4GPS =`
     `--enableG4GPS`.
@@ -82,22 +97,30 @@ class DDSim(Split):
 class Marlin(Split):
     """Reconstruction of iLCSoft: `Marlin` for each LCIO input of the list, or for each piece of so many of its events.
 
-    steering: the steering file. The command is `Marlin STEERING --global.LCIOInputFiles=INPUT
-        --MyLCIOOutputProcessor.LCIOOutputFile=OUTPUT --global.MaxRecordNumber=RECORDS --global.SkipNEvents=FIRST`;
-        without events_per_task the last argument is left out, and RECORDS is 0, all, unless events or events_column
-        says how many.
-    output_key, skip_key: other arguments instead of those two. Empty if there is none; without a skip_key, inputs
-        cannot be split.
-    run_header: whether inputs begin with a run header, as most do. Marlin counts it as a record where it reads it,
-        which is where nothing is skipped: so the first piece is one record more than its events. Inputs with further
-        run headers between their events cannot be split without losing some.
-    output, events_per_task, events, events_column, kind, input_column, empty: as in `split`. Events of LCIO files
-        cannot be counted here, so inputs are split by events or events_column.
+    The command is
+
+        Marlin STEERING --global.LCIOInputFiles=INPUT
+            --MyLCIOOutputProcessor.LCIOOutputFile=OUTPUT
+            --global.MaxRecordNumber=RECORDS --global.SkipNEvents=FIRST
+
+    Without events_per_task, the last argument is left out, and RECORDS is 0, which means all, unless events or
+    events_column says how many. Events of LCIO files cannot be counted here, so inputs are split by one of these two.
+
+    Options:
+
+    - `steering`: the steering file.
+    - `output_key`, `skip_key`: what the arguments of OUTPUT and FIRST are called. Empty if there is none; without a
+      skip_key, inputs cannot be split.
+    - `run_header`: whether inputs begin with a run header, as most do (true). Marlin counts it as a record where it
+      reads it, which is where nothing is skipped: so the first piece is one record more than its events. Inputs with
+      further run headers between their events cannot be split without losing some.
+    - `output`, `events_per_task`, `events`, `events_column`, `kind`, `input_column`, `empty`: as in `split`.
 
     Every other option is an argument: `global.GearXMLFile = g.xml` becomes `--global.GearXMLFile=g.xml`.
     """
 
     ALL = "0"
+    COUNTED_BY = "events or events_column"
     COUNTS: ClassVar[tuple[str, ...]] = ("count", "records")
 
     def __init__(

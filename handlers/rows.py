@@ -1,11 +1,12 @@
 """Task lists of rows, streamed: plain lines, CSV and TSV, JSON lines.
 
-One rule holds for all of them: blank lines and lines that start with `#` are no rows, and no row is longer than its
-line, since a task is one line. CRLF line ends, a byte order mark and a missing last newline are accepted.
+Which lines count is the same for all of them as for a list of plain tasks. No row is longer than its line, since a task
+is one line.
 """
 
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from pytaskfarmer.plugins.contracts import Tasklist
 from pytaskfarmer.task import decode, defect, encode, printable
 
 from .fields import Fields
+from .lines import raw_lines
 
-_BOM = b"\xef\xbb\xbf"
+_BLANKS = re.compile(r'("(?:[^"]|"")*")| +(?=,|$)')
+"""A quoted value, or blanks before a comma."""
 _SPOKEN = {",": "comma", "\t": "tab"}
 
 Check = Callable[[int, Sequence[str]], None]
@@ -48,16 +51,8 @@ def text_of(fields: Fields, row: Row, path: str) -> str:
 
 
 def lines(tasklist: Tasklist) -> Iterator[tuple[int, str]]:
-    """Yield number and text of each line that may be a row. The last one of a growing list must have its line end."""
-    with open(tasklist.path, "rb") as file:
-        if file.read(len(_BOM)) != _BOM:
-            file.seek(0)
-        for number, line in enumerate(file, start=1):
-            if tasklist.growing and not line.endswith(b"\n"):
-                return
-            line = line.removesuffix(b"\n").removesuffix(b"\r")
-            if line.strip() and not line.startswith(b"#"):
-                yield number, decode(line)
+    """Yield number and text of each line that may be a row."""
+    return ((number, decode(line)) for number, line in raw_lines(tasklist))
 
 
 def plain(tasklist: Tasklist, name: str) -> Iterator[Row]:
@@ -69,11 +64,13 @@ def plain(tasklist: Tasklist, name: str) -> Iterator[Row]:
 def separated(tasklist: Tasklist, delimiter: str, check: Check) -> Iterator[Row]:
     """Yield the rows of a CSV or TSV file, whose first line names the columns.
 
-    Values may be quoted as in CSV. Blanks after a comma are dropped unless they are quoted.
+    Values may be quoted as in CSV. Blanks around a value of a CSV file are dropped unless they are quoted.
     """
     columns: Sequence[str] = ()
     header = 0
     for number, line in lines(tasklist):
+        if delimiter == ",":
+            line = _BLANKS.sub(r"\1", line)
         try:
             (values,) = csv.reader((line,), delimiter=delimiter, skipinitialspace=delimiter == ",", strict=True)
         except csv.Error as error:
@@ -84,10 +81,18 @@ def separated(tasklist: Tasklist, delimiter: str, check: Check) -> Iterator[Row]
         elif len(values) == len(columns):
             yield Row(number, dict(zip(columns, values, strict=True)))
         else:
-            told = f"this row has {len(values)} values, and line {header} names {len(columns)} columns"
-            raise TasklistError(tasklist.path, number, f"{told}; quote a value that has a {_SPOKEN[delimiter]} in it.")
+            told = f"this row has {_count(len(values), 'value')}, line {header} names {_count(len(columns), 'column')}"
+            if len(values) > len(columns):
+                remedy = f"quote a value that has a {_SPOKEN[delimiter]} in it"
+            else:
+                remedy = f"add what is missing, with a {_SPOKEN[delimiter]} also beside an empty value"
+            raise TasklistError(tasklist.path, number, f"{told}; {remedy}.")
     if not header and not tasklist.growing:
         raise TasklistError(tasklist.path, None, "is empty; its first line must name the columns.")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _columns(path: str, number: int, names: Sequence[str]) -> tuple[str, ...]:

@@ -48,30 +48,45 @@ def pieces(events: int, size: int) -> Iterator[Piece]:
 class Split:
     """A command for each input of the list, or for each piece of so many of its events.
 
-    command: what each task runs, such as `sim {input} {output} --skip {first} --events {count}`. Its fields are
-        `{input}`; `{first}`, the number of events before the piece; `{count}`, its number of events; `{index}`, its
-        place in the input, from 0; `{output}`; `{file_index}`, the input's place in the list, from 0; `{dir}`,
-        `{stem}` and `{suffix}`, the parts of the input's name as in `dir/stem.suffix` (the suffix has the point); and
-        the columns of the list. Values are quoted for the shell unless the field is `{input:raw}`, say.
-    output: the value of `{output}`, with the same fields but `{output}`; by default
-        `{stem}.{file_index}.{index}{suffix}`. Where two inputs would give the same output, the list is refused.
-    events_per_task: the largest number of events of a task; without it, each input is one task.
-    events, events_column, tree: the number of events of every input; the column that has it; or the tree of the ROOT
-        files whose entries are counted (`pip install 'pytaskfarmer[hep]'`). Without these, the rows of .csv and .tsv
-        files are counted, but for their header, and the events of .hepmc files.
-    kind: what the list holds. `lines`: an input a line. `csv`, `tsv`: the first line names the columns. `auto`: what
-        the ending of its name says (.csv, .tsv), else lines.
-    input_column: the column of the inputs.
-    empty: what an input without events is: an `error`, or `skip` for no task.
+    Fields of the command, and of `output`:
 
-    Inputs are counted when a work directory begins, from the directory in which the command is typed. Memory: 16 bytes
-    an input that is counted, and 70 where an `output` has no `{file_index}`.
+    - `{input}`: the input, as the list names it.
+    - `{first}`, `{count}`: how many events of the input come before the piece, and how many it has.
+    - `{index}`: the piece's place in the input, from 0.
+    - `{file_index}`: the input's place in the list, from 0.
+    - `{dir}`, `{stem}`, `{suffix}`: the parts of the input's name, `dir/stem.suffix`; the suffix has the point.
+    - `{output}`: what the option `output` says; only in the command.
+    - `{NAME}`: a column of the list.
+
+    In the command, values are quoted for the shell, except as `{input:raw}`.
+
+    Options:
+
+    - `command`: what each task runs, such as `sim {input} {output} --skip {first} --events {count}`.
+    - `output`: the name of what a task writes; by default `{stem}.{file_index}.{index}{suffix}`. A list of which two
+      inputs would have the same output is refused.
+    - `events_per_task`: the largest number of events of a task; by default, each input is one task.
+    - `events`: the number of events of every input.
+    - `events_column`: the column of the list that has the number of events.
+    - `tree`: the tree of the ROOT files, where they have several. Its entries are the events, which are counted. (That
+      needs `pip install 'pytaskfarmer[hep]'`.)
+    - `kind`: what the list holds: `lines`, an input a line; `csv` or `tsv`, with a first line that names the columns;
+      `auto` (the default), what the ending of its name says (.csv, .tsv), else lines.
+    - `input_column`: the column of the inputs.
+    - `empty`: what to do about an input without events: `error` (the default), or `skip` it.
+
+    Without `events` and `events_column`, events are counted if they need be: the entries of a tree in .root files, the
+    lines but for the header in .csv and .tsv files, the events in .hepmc files. Inputs are counted when a work
+    directory begins, from the directory in which the command is typed. Memory: 16 bytes an input that is counted, and
+    70 where an `output` has no `{file_index}`.
     """
 
     ALL: ClassVar[str] = ""
     """What `{count}` is for all events of an input, however many; if it has no such value, they are counted."""
     COUNTS: ClassVar[tuple[str, ...]] = ("count",)
     """The fields that depend on how many events there are."""
+    COUNTED_BY: ClassVar[str] = "events, events_column or tree"
+    """The options that say how many there are, or how to count them."""
 
     def __init__(
         self, *, command: str, output: str = "", events_per_task: int | None = None, events: int | None = None,
@@ -95,7 +110,7 @@ class Split:
         self._kind = _one_of("kind", kind, _KINDS)
         self._skips_empty = _one_of("empty", empty, ("error", "skip")) == "skip"
         self._input_column, self._events_column = input_column, events_column
-        self._counts = Counts(tree or None)
+        self._counts = Counts(tree or None, f"set the option {self.COUNTED_BY}")
         self._output = Naming(output or f"{{stem}}.{{file_index}}{'.{index}' if self._size else ''}{{suffix}}")
         if "output" in names:
             self._output.check(split=self._size is not None)

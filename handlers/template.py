@@ -17,14 +17,23 @@ _ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl",
 class Template:
     """A command with `{name}` fields, filled in from each row of a CSV, TSV or JSON-lines file, line, or grid point.
 
-    command: what each task runs, such as `gzip {file}`. Values are quoted for the shell unless the field is
-        `{name:raw}`; braces around anything but a name are left alone, and `{{name}}` stands for `{name}`.
-    kind: what the list holds. `lines`: each line is the value of the one field. `csv`, `tsv`: the first line names the
-        columns. `jsonl`: an object a line; numbers as written, true and false as words. `grid`: lines `name = values`,
-        of which every combination is a task, the last name changing fastest; values are words, or ranges of integers
-        as 1..1000 or 0..100..5. `zip`: the same lines, whose values are taken side by side. `auto`: what the ending
-        of the file says (.csv, .tsv, .jsonl, .ndjson, .grid), else lines.
-    unused: `error` or `allow` columns that have no field. A parameter of a grid must always have one.
+    Options:
+
+    - `command`: what each task runs, such as `gzip {file}`. Values are quoted for the shell, except as `{name:raw}`.
+      Braces around anything but a name are left alone, and `{{name}}` stands for `{name}`.
+    - `kind`: what the list holds, as below; `auto` (the default) is what its ending says (.csv, .tsv, .jsonl, .ndjson,
+      .grid), else `lines`.
+    - `unused`: what to do about columns that have no field: `error` (the default), or `allow` them. A parameter of a
+      grid must always have one.
+
+    Kinds:
+
+    - `lines`: each line is the value of the one field.
+    - `csv`, `tsv`: the first line names the columns. Blanks around a value are dropped in CSV unless they are quoted.
+    - `jsonl`: an object a line; numbers are as they are written, true and false are words.
+    - `grid`: lines `name = values`, of which every combination is a task, the last name changing fastest. Values are
+      words, quoted as in a shell, or ranges of integers as 1..1000 or 0..100..5.
+    - `zip`: the same lines, whose values are taken side by side.
 
     Blank lines and lines that start with `#` are left out in every kind.
     """

@@ -43,17 +43,19 @@ class DefinitionError(FarmError, ValueError):
 
 
 class UnknownName(FarmError, LookupError):
-    """No runner or handler of that name; the text lists the known ones and the closest."""
+    """No runner or handler of that name; the text lists the known ones and the closest, or gives another `hint`."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         known = tuple(sorted(known))
-        super().__init__(kind, name, known)
-        self.kind, self.name, self.known = kind, name, known
+        super().__init__(kind, name, known, hint)
+        self.kind, self.name, self.known, self.hint = kind, name, known, hint
 
     def __str__(self) -> str:
         close = difflib.get_close_matches(self.name, self.known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        return f"there is no {self.kind} named {self.name!r}.{hint} Known: {', '.join(self.known)}."
+        hint = self.hint or (f"Did you mean {close[0]!r}?" if close else "")
+        return (
+            f"there is no {self.kind} named {self.name!r}.{' ' if hint else ''}{hint} Known: {', '.join(self.known)}."
+        )
 
 
 class WorkdirError(FarmError):

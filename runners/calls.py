@@ -129,6 +129,32 @@ def _refuse(constant: str) -> object:
     raise ValueError(f"{constant} is not JSON")
 
 
+# -- options
+
+
+def check_functions(**options: str | None) -> None:
+    """Raise `ValueError` for an option that does not name a function."""
+    for option, name in options.items():
+        if name is not None and not names_function(name):
+            raise ValueError(f"{option} is {name!r}; write it as module:function")
+
+
+def check_counts(**options: int | None) -> None:
+    """Raise `ValueError` for an option that is below 1."""
+    for option, number in options.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{option} is {number}; it must be 1 or more")
+
+
+def directories(path: Sequence[str]) -> tuple[str, ...]:
+    """Return the directories of an option `path`, absolute. Raises `ValueError` for one that is not there."""
+    found = tuple(os.path.abspath(os.path.expanduser(directory)) for directory in path)
+    for directory in found:
+        if not os.path.exists(directory):
+            raise ValueError(f"path names {directory!r}, but there is no such directory; correct it")
+    return found
+
+
 # -- the function
 
 

@@ -14,6 +14,7 @@ their monitor has become its child; but not those that belong to another user id
 the container stays until `ENGINE rm NAME`.
 """
 
+import os
 import re
 import shutil
 
@@ -28,6 +29,7 @@ from .scratch import Scratch
 from .shell import shell_words
 
 _TAKEN_BY_ALL = ("arguments", "engine", "env", "image", "keep", "setup", "shell", "tempdir", "volumes", "workdir")
+_OF_DIRECTORIES = ("apptainer", "charliecloud")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -91,7 +93,7 @@ def container(
     - `volumes`: directories to be seen inside, as `SOURCE:DESTINATION`, separated by blanks.
     - `modules`: modules of shifter; for podman-hpc, its options of that name (`mpi` is `--mpi`).
     - `setup`: shell commands to run before each task.
-    - `shell`: the shell in the image (/bin/bash). Small images may have only /bin/sh.
+    - `shell`: the shell in the image. Small images may have only /bin/sh.
     - `env`: variables to be set inside, as NAME (handed on) or NAME=VALUE, separated by blanks.
       Shifter and charliecloud are started with them too.
     - `gpu`: whether the node's GPUs are to be seen inside; not for charliecloud, whose images hold the drivers.
@@ -100,7 +102,8 @@ def container(
     - `tempdir`: true for a fresh directory of each task, in which it begins and which is removed afterwards. It is made
       in $TMPDIR or /tmp of the node; an absolute path is another place. It has the same path inside, except that
       charliecloud shows it as /tmp. Shifter does not mount it: the site's configuration must, as it does with /tmp.
-    - `keep`: "failed" or "always" to keep such directories.
+    - `keep`: which of these directories are kept: `never` (the default), `failed` for those of attempts that failed or
+      were stopped, or `always`. The task's log says where.
     - `arguments`: words for the engine, to stand before the image. Podman's `--init` lets a task end at the stop
       signal; without, what runs first in a container of Podman's does not hear it, and is killed after the grace.
     - `hold`: whether each slot keeps one container, in which its tasks run one after another (podman-hpc, podman).
@@ -116,6 +119,8 @@ def container(
     if not image:
         raise ValueError("image is empty; name the image to run tasks in")
     check_volumes(volumes)
+    if row.name in _OF_DIRECTORIES and "/" in image and not volumes:
+        _check_shell(image, shell)
     for word in env:
         if not _VARIABLE.fullmatch(word.partition("=")[0]):
             raise ValueError(f"env: {word!r} is neither a variable's NAME nor NAME=VALUE")
@@ -130,12 +135,22 @@ def container(
     return HeldContainer(recipe, scratch) if hold else FreshContainer(recipe, scratch)
 
 
+def _check_shell(image: str, shell: str) -> None:
+    """Raise `ValueError` if the image is a directory that does not have the shell: every task would fail."""
+    root, where = os.path.realpath(image), os.path.realpath(image + os.path.dirname(shell))
+    if not os.path.isdir(root) or not shell.startswith("/") or not where.startswith(root + os.sep):
+        return  # nothing to look at, or a link that leads elsewhere from outside the container
+    if not os.path.lexists(os.path.join(where, os.path.basename(shell))):
+        raise ValueError(f"the image {image} has no {shell}; set the option shell to one that it has, such as /bin/sh")
+
+
 def _engine(name: str | None) -> tuple[Engine, str]:
     """Return the engine of that name, or the first that is installed, and the path of its program."""
     if name:
         if name not in ENGINES:
             raise ValueError(f"there is no container engine {name!r}; known are: {', '.join(ENGINES)}")
-        return ENGINES[name], installed(ENGINES[name].program)
+        remedy = "install it, add its directory to PATH, or choose another engine"
+        return ENGINES[name], installed(ENGINES[name].program, remedy)
     for engine in ENGINES.values():
         if path := shutil.which(engine.program):
             return engine, path

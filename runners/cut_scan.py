@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from pytaskfarmer.errors import FarmError
 
-from .datasets import DatasetError
+from .tables import DatasetError
 
 VARIABLES = (
     "averageInteractionsPerCrossing",

@@ -8,58 +8,19 @@ opened, and compared before each use. Where this still fails: a file that is ove
 read, and one that changes twice within a tick of the file system's clock and keeps its size.
 """
 
-import csv
-import math
 import os
-from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from pytaskfarmer.errors import FarmError
 from pytaskfarmer.task import printable
 
+from .tables import DatasetError, listed, read_csv, unreadable
+
 _TREES = frozenset({"TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple"})
-_NAMED = 12
 
 Opened = TypeVar("Opened", bound="Closeable")
-
-
-class DatasetError(FarmError, ValueError):
-    """A data set that cannot be used; `line` counts from 1, or is None where no single line is at fault."""
-
-    def __init__(self, path: str | os.PathLike[str], line: int | None, message: str) -> None:
-        super().__init__(os.fspath(path), line, message)
-        self.path, self.line, self.message = os.fspath(path), line, message
-
-    def __str__(self) -> str:
-        path = printable(self.path, 1000)
-        return f"{path}: {self.message}" if self.line is None else f"{path}, line {self.line}: {self.message}"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """Events as columns: `events["name"]` is a column, `len(events)` their number, `events[a:b]` some of them.
-
-    A column is an `array` of doubles; `numpy.asarray(events["name"])` is a view of it.
-    """
-
-    columns: "dict[str, array[float]]"
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
-
-    def __getitem__(self, which: Any) -> Any:
-        if isinstance(which, slice):
-            return Table({name: column[which] for name, column in self.columns.items()})
-        return self.columns[which]
-
-    @property
-    def fields(self) -> list[str]:
-        """The names of the columns."""
-        return list(self.columns)
 
 
 class Dataset(Protocol):
@@ -161,77 +122,13 @@ def is_root(path: str) -> bool:
         with open(path, "rb") as file:
             return file.read(4) == b"root"
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def split_name(word: str) -> tuple[str, str | None]:
     """Return file and tree of `FILE[:TREE]`; a file that has a colon in its own name is found if it exists."""
     path, colon, tree = word.rpartition(":")
     return (word, None) if not (path and colon and tree) or os.path.exists(word) else (path, tree)
-
-
-# -- CSV
-
-
-def read_csv(path: str | os.PathLike[str], names: Collection[str] = (), *, finite: bool = False) -> Table:
-    """Read a file of comma-separated numbers under one header line; blank lines are no events.
-
-    Only the columns `names` are read, or all if none is named. NaN and infinities are numbers unless `finite`.
-    Raises `DatasetError`, which names the line, if a line has not as many fields as the header, or a text that is no
-    number in a column that is read.
-    """
-    number = _finite if finite else float
-    try:
-        # What is not UTF-8 may stand in the columns that nobody reads.
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = csv.reader(file, strict=True)
-            try:
-                header = [name.strip() for name in next(_filled(rows), ())]
-                columns = {header[place]: (place, array("d")) for place in _places(path, header, names)}
-                for row in _filled(rows):
-                    if len(row) != len(header):
-                        raise DatasetError(path, rows.line_num, _ragged(len(row), len(header)))
-                    for place, column in columns.values():
-                        try:
-                            column.append(number(row[place]))
-                        except ValueError:
-                            expected = "a finite number" if finite else "a number"
-                            message = f"{header[place]} is {printable(row[place])!r}, expected {expected}"
-                            raise DatasetError(path, rows.line_num, message) from None
-            except csv.Error as error:
-                raise DatasetError(path, rows.line_num, f"is not comma-separated ({error}); correct it") from None
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    return Table({name: column for name, (_, column) in columns.items()})
-
-
-def _filled(rows: Iterable[list[str]]) -> Iterator[list[str]]:
-    return (row for row in rows if len(row) > 1 or (row and row[0].strip()))
-
-
-def _places(path: str | os.PathLike[str], header: list[str], names: Collection[str]) -> list[int]:
-    """Return which columns are to be read."""
-    if not header:
-        raise DatasetError(path, None, "the file is empty; expected a header line and one event a line")
-    wanted = names or header
-    for name in wanted:
-        if name not in header:
-            raise DatasetError(path, None, f"has no column {name!r}; its columns are {_listed(header)}")
-        if header.count(name) > 1:
-            raise DatasetError(path, None, f"has two columns {name!r}; rename one")
-    return [place for place, name in enumerate(header) if name in wanted]
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError
-    return value
-
-
-def _ragged(found: int, expected: int) -> str:
-    fields = "1 field" if found == 1 else f"{found} fields"
-    return f"{fields} where {expected} {'is' if expected == 1 else 'are'} expected"
 
 
 # -- ROOT
@@ -244,9 +141,9 @@ def _choose(path: str, tree: str | None, trees: list[str]) -> str:
     if not trees:
         raise DatasetError(path, None, "has no tree, and events are read from one; name another file")
     if tree is None:
-        raise DatasetError(path, None, f"has several trees; write FILE:TREE with one of {_listed(trees)}")
+        raise DatasetError(path, None, f"has several trees; write FILE:TREE with one of {listed(trees)}")
     if tree.lstrip("/").partition(";")[0] not in trees:
-        raise DatasetError(path, None, f"has no tree {tree!r}; its trees are {_listed(trees)}")
+        raise DatasetError(path, None, f"has no tree {tree!r}; its trees are {listed(trees)}")
     return tree.lstrip("/")
 
 
@@ -256,7 +153,7 @@ def _select(path: str, branches: list[str], names: Collection[str]) -> frozenset
     for name in names:
         found = {b for b in branches if name in {b, b.rpartition("/")[2]} or b.startswith(f"{name}/")}
         if not found:
-            raise DatasetError(path, None, f"has no branch {name!r}; its branches are {_listed(branches)}")
+            raise DatasetError(path, None, f"has no branch {name!r}; its branches are {listed(branches)}")
         selected |= found
     return frozenset(selected)
 
@@ -270,7 +167,7 @@ def _reading(path: str, failure: str) -> Iterator[None]:
         raise
     except OSError as error:
         if error.strerror:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
         raise DatasetError(path, None, f"{failure} ({_first_line(error)})") from error
     except Exception as error:
         raise DatasetError(path, None, f"{failure} ({type(error).__name__}: {_first_line(error)})") from error
@@ -280,16 +177,7 @@ def _first_line(error: Exception) -> str:
     return printable(" ".join(str(error).split()), 120)
 
 
-# -- both
-
-
-def _unreadable(path: str | os.PathLike[str], error: OSError) -> DatasetError:
-    return DatasetError(path, None, error.strerror or str(error))
-
-
-def _listed(names: list[str]) -> str:
-    named = ", ".join(repr(printable(name, 60)) for name in names[:_NAMED])
-    return named if len(names) <= _NAMED else f"{named} and {len(names) - _NAMED} more"
+# -- kept open
 
 
 class Closeable(Protocol):
@@ -313,7 +201,7 @@ class Shelf(Generic[Opened]):
         try:
             status = os.stat(path)
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
         stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if key in self._shelf and self._shelf[key][0] == stamp:
             self._shelf.move_to_end(key)

@@ -4,13 +4,11 @@ Opening a data set takes longer than much of what is asked about it. A worker op
 so that tasks may be small: a farm hands those out evenly, and loses little of them when it is killed.
 """
 
-import os
-
 from pytaskfarmer.plugins.contracts import Command, TaskContext
 from pytaskfarmer.task import Task, encode
 from pytaskfarmer.worker.servant import command
 
-from .calls import names_function
+from .calls import check_counts, check_functions, directories
 
 OVER = ("events", "settings")
 
@@ -37,15 +35,16 @@ class Hep:
 
     Options:
 
-    - `function`: `module:function` to call for each task (the cut scan).
+    - `function`: `module:function` to call for each task; by default, the cut scan.
     - `setup`: `module:function` to call without arguments when a worker starts.
-    - `over`: `events`: FIRST and COUNT are a range of events, and the function gets these; or `settings`: they are
-      whatever the function counts, and it gets all events (`events`, and `settings` for the cut scan).
-    - `cuts`: the places tried for the cut in each of the scan's eight variables; it has cuts**8 settings (3).
-    - `branches`: the branches or columns to read, separated by blanks (all).
-    - `keep`: how many data sets a worker keeps open (4).
-    - `max_tasks`: after how many tasks a worker is replaced by a new one (never).
-    - `path`: directories to import from, after the current directory and before where Python looks (none).
+    - `over`: what FIRST and COUNT are about. `events` (the default): a range of events, and the function gets these.
+      `settings` (always so for the cut scan): whatever the function counts, and it gets all events.
+    - `cuts`: for the cut scan, the places tried for the cut in each of the eight variables; by default 3. There are
+      cuts**8 settings.
+    - `branches`: the branches or columns to read, separated by blanks; by default, all.
+    - `keep`: how many data sets a worker keeps open.
+    - `max_tasks`: after how many tasks a worker is replaced by a new one; by default, never.
+    - `path`: directories to import from, after the current directory and before where Python looks.
     """
 
     concurrency = 1
@@ -62,12 +61,8 @@ class Hep:
         max_tasks: int | None = None,
         path: tuple[str, ...] = (),
     ) -> None:
-        for option, name in (("function", function), ("setup", setup)):
-            if name is not None and not names_function(name):
-                raise ValueError(f"{option} is {name!r}; write it as module:function")
-        for option, number in (("cuts", cuts), ("keep", keep), ("max_tasks", max_tasks)):
-            if number is not None and number < 1:
-                raise ValueError(f"{option} is {number}; it must be 1 or more")
+        check_functions(function=function, setup=setup)
+        check_counts(cuts=cuts, keep=keep, max_tasks=max_tasks)
         if over is not None and over not in OVER:
             raise ValueError(f"over is {over!r}; it must be {' or '.join(OVER)}")
         if function is None and (over == "events" or branches):
@@ -77,10 +72,6 @@ class Hep:
             )
         if function is not None and cuts is not None:
             raise ValueError("cuts is for the cut scan, which the option function replaces; leave out one of the two")
-        path = tuple(os.path.abspath(os.path.expanduser(directory)) for directory in path)
-        for directory in path:
-            if not os.path.exists(directory):
-                raise ValueError(f"path names {directory!r}, but there is no such directory; correct it")
         self.max_tasks = max_tasks
         self._options = {
             "function": function,
@@ -89,7 +80,7 @@ class Hep:
             "cuts": cuts or 3,
             "branches": branches,
             "keep": keep,
-            "path": path,
+            "path": directories(path),
         }
 
     def worker(self, context: TaskContext) -> Command:

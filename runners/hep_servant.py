@@ -19,7 +19,8 @@ from pytaskfarmer.worker.servant import TaskFacts
 
 from . import cut_scan
 from .calls import find, parse_value, set_up, write
-from .datasets import Dataset, DatasetError, Shelf, is_root, open_dataset, read_csv, split_name
+from .datasets import Dataset, Shelf, is_root, open_dataset, split_name
+from .tables import DatasetError, read_csv
 
 _FORM = "expected FILE[:TREE] FIRST COUNT and key=value words, with a path that has blanks in quotes"
 _LONGEST_NUMBER = 18

@@ -11,7 +11,7 @@ from pytaskfarmer.plugins.contracts import Command, TaskContext
 from pytaskfarmer.task import Task, encode
 from pytaskfarmer.worker.servant import command
 
-from .calls import names_function
+from .calls import check_counts, check_functions, directories
 
 
 class Python:
@@ -40,11 +40,11 @@ class Python:
 
     - `function`: `module:function` to call with each line, instead of the one that the line names.
     - `setup`: `module:function` to call without arguments when a worker starts; not `async def`.
-    - `concurrency`: how many calls of `async def` functions one worker may hold in flight (1). Above 1, other
-      functions are refused, since they would run one after another.
-    - `max_tasks`: after how many tasks a worker is replaced by a new one (never).
-    - `python`: the interpreter, which must have this package installed (the farmer's own).
-    - `path`: directories to import from, after the current directory and before where Python looks (none).
+    - `concurrency`: how many calls of `async def` functions one worker may hold in flight. Above 1, other functions
+      are refused, since they would run one after another.
+    - `max_tasks`: after how many tasks a worker is replaced by a new one; by default, never.
+    - `python`: the interpreter, which must have this package installed; by default, the farmer's own.
+    - `path`: directories to import from, after the current directory and before where Python looks.
     """
 
     def __init__(
@@ -57,22 +57,19 @@ class Python:
         python: str | None = None,
         path: tuple[str, ...] = (),
     ) -> None:
-        for option, name in (("function", function), ("setup", setup)):
-            if name is not None and not names_function(name):
-                raise ValueError(f"{option} is {name!r}; write it as module:function")
-        for option, number in (("concurrency", concurrency), ("max_tasks", max_tasks)):
-            if number is not None and number < 1:
-                raise ValueError(f"{option} is {number}; it must be 1 or more")
+        check_functions(function=function, setup=setup)
+        check_counts(concurrency=concurrency, max_tasks=max_tasks)
         if python is not None and shutil.which(python := os.path.expanduser(python)) is None:
             raise ValueError(f"python is {python!r}, but there is no such program; give the path of an interpreter")
-        path = tuple(os.path.abspath(os.path.expanduser(directory)) for directory in path)
-        for directory in path:
-            if not os.path.exists(directory):
-                raise ValueError(f"path names {directory!r}, but there is no such directory; correct it")
         self.concurrency = concurrency
         self.max_tasks = max_tasks
         self._python = python
-        self._options = {"function": function, "setup": setup, "path": path, "concurrency": concurrency}
+        self._options = {
+            "function": function,
+            "setup": setup,
+            "path": directories(path),
+            "concurrency": concurrency,
+        }
 
     def worker(self, context: TaskContext) -> Command:
         """Return the process that calls functions, in the farmer's current directory."""

@@ -70,11 +70,11 @@ def new_name() -> str:
     return f"pytaskfarmer-{secrets.token_hex(8)}"
 
 
-def installed(program: str) -> str:
+def installed(program: str, remedy: str = "install it, or add its directory to PATH") -> str:
     """Return the path of an engine's program. Raises `ValueError` if it is not on PATH."""
     path = shutil.which(program)
     if path is None:
-        raise ValueError(f"{program} is not on PATH; install it, add its directory to PATH, or choose another engine")
+        raise ValueError(f"{program} is not on PATH; {remedy}")
     return path
 
 

@@ -55,22 +55,23 @@ _COPYOUT = os.path.join(os.path.dirname(__file__), "copyout.py")
 class Shell:
     """Runs each task as `bash -c LINE`, or `sh -c LINE` where there is no bash on PATH.
 
-    `shell` is another shell, by its name on PATH or its path, run as `SHELL -c LINE`.
-    `setup` is text that the same shell runs before the task; if it fails, the task fails and is not run.
-    `env` are words NAME=VALUE, added to the environment as they are (where `$` is to mean something, use `setup`).
-    `umask` is that of the task, in octal digits.
-    `tempdir` is true for a fresh directory for each task, below $TMPDIR or else /tmp, or the absolute path of the
-    directory below which to make them (`~` and `$NAME` are replaced). The task starts in it, with $OLDPWD for the
-    farmer's directory. It is removed afterwards.
-    `keep` says which of these directories are not removed, and their places written to the tasks' logs: `never` any,
-    `failed` those of attempts that failed or were stopped, `always` all.
-    `copyout` are globs (`**` for directories of any depth) of what is moved out of that directory when the task has
-    succeeded. It fails if one matches nothing.
-    `copyout_to` is the directory to which that is moved, under the same paths: `out/*.root` arrives as `out/a.root`. It
-    is made if needed, `~` and `$NAME` are replaced, and `{id}` is the task's id. What is there under the same name is
-    replaced, so tasks whose results have equal names need `{id}`.
+    Options:
 
-    Raises `UsageError` where there is no such shell, and `ValueError` for options that it cannot use.
+    - `shell`: another shell, by its name on PATH or its path; it is run as `SHELL -c LINE`.
+    - `setup`: shell commands to run before each task, in the same shell. If they fail, the task is not run,
+      and has failed.
+    - `env`: words NAME=VALUE, added to the environment as they are (where `$` is to mean something, use `setup`).
+    - `umask`: that of the task, in octal digits.
+    - `tempdir`: true for a fresh directory of each task, in which it begins and which is removed afterwards. It is made
+      in $TMPDIR or /tmp of the node; an absolute path is another place (`~` and `$NAME` are replaced). $OLDPWD is the
+      farmer's directory.
+    - `keep`: which of these directories are kept: `never` (the default), `failed` for those of attempts that failed or
+      were stopped, or `always`. The task's log says where.
+    - `copyout`: globs (`**` for directories of any depth) of what is moved out of that directory when the task has
+      succeeded. It fails if one matches nothing.
+    - `copyout_to`: the directory to which that is moved; by default, the farmer's. Paths stay the same: `out/*.root`
+      arrives as `out/a.root`. The directory is made if needed, `~` and `$NAME` are replaced, and `{id}` is the task's
+      id. What is there under the same name is replaced, so tasks whose results have equal names need `{id}`.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from pytaskfarmer.runners.datasets import DatasetError
+from pytaskfarmer.runners.tables import DatasetError
 
 
 def positive(text: str) -> int:

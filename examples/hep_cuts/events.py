@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pytaskfarmer.runners.cut_scan import TRUTH, VARIABLES
-from pytaskfarmer.runners.datasets import DatasetError, Table, read_csv
+from pytaskfarmer.runners.tables import DatasetError, Table, read_csv
 
 HEADER = ("", VARIABLES[0], "NvtxReco", "p_nTracks", *VARIABLES[1:], TRUTH)
 

@@ -10,7 +10,7 @@ from commands import positive, run, scan_options
 from results import publish
 
 from pytaskfarmer.runners.cut_scan import count_settings
-from pytaskfarmer.runners.datasets import DatasetError
+from pytaskfarmer.runners.tables import DatasetError
 
 
 def hep_lines(events: Path, n_cuts: int, chunk: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from commands import run
 from results import Result, as_profile, as_text, merge, read_result, write_result
 
-from pytaskfarmer.runners.datasets import DatasetError
+from pytaskfarmer.runners.tables import DatasetError
 
 
 def find_parts(places: list[Path]) -> list[Path]:

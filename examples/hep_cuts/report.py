@@ -9,7 +9,7 @@ from commands import run
 from results import Result, as_text
 
 from pytaskfarmer.runners.cut_scan import count_settings
-from pytaskfarmer.runners.datasets import DatasetError
+from pytaskfarmer.runners.tables import DatasetError
 
 
 def parse(text: str, source: str) -> Result:

@@ -13,7 +13,7 @@ from pathlib import Path
 from events import read_events
 
 from pytaskfarmer.runners.cut_scan import VARIABLES, Best, best_of, count_settings, prepare
-from pytaskfarmer.runners.datasets import DatasetError
+from pytaskfarmer.runners.tables import DatasetError
 
 
 @dataclass(frozen=True, slots=True)

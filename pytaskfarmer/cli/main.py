@@ -62,6 +62,8 @@ def _status(words: list[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         return 2
+    except click.NoSuchOption as error:
+        return _complain(error.format_message() + _hint(error))
     except click.ClickException as error:
         return _complain(error.format_message())
     except FarmError as error:
@@ -86,6 +88,16 @@ def _run(words: list[str]) -> object:
             raise UsageError(f"there is no task list {words[0]!r}. Did you mean: pytaskfarmer {shlex.join(words)}")
     words = legacy(words, run.spellings(), os.path.isfile)
     return run.command.main(words, prog_name=name, standalone_mode=False)
+
+
+def _hint(error: click.NoSuchOption) -> str:
+    """Tell who knows `-w` from `run` that most commands take the directory as an argument."""
+    context = error.ctx
+    if context is None or error.option_name not in {"-w", "--workdir"}:
+        return ""
+    if "workdir" not in {parameter.name for parameter in context.command.params}:
+        return ""
+    return f" The work directory is an argument of this command: {context.command_path} DIR."
 
 
 def _prepare_standard_files() -> None:

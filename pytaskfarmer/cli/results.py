@@ -1,5 +1,6 @@
 """`pytaskfarmer results TASKLIST|WORKDIR`: what the tasks have returned."""
 
+import contextlib
 import json
 import os
 import sys
@@ -37,12 +38,20 @@ def command(workdir: str, merge: str | None) -> int:
             print(json.dumps({"id": task_id, "result": value}))
     elif found:
         sys.path.insert(0, os.getcwd())  # as for `python3 -m`
-        print(json.dumps(_merged(merge, (value for _, value in _values(found)))))
-    tasks = state.read(layout).tasks
-    if len(found) == tasks:
+        with contextlib.redirect_stdout(sys.stderr):  # what the user's module prints is no part of the value
+            value = _merged(merge, (value for _, value in _values(found)))
+        print(json.dumps(value))
+    now = state.read(layout)
+    lacking = {
+        "returned nothing": len(finished) - len(found),
+        "failed": now.failed,
+        "not finished": now.tasks - len(finished) - now.failed,
+    }
+    why = ", ".join(f"{number:,} {what}" for what, number in lacking.items() if number > 0)
+    if not why:
         return 0
-    of = f"{words.count(tasks - len(found), 'task')} of {tasks:,}"
-    print(f"pytaskfarmer: {of} returned nothing, or have not finished", file=sys.stderr)
+    of = f"{now.tasks - len(found):,} of {words.count(now.tasks, 'task')}"
+    print(f"pytaskfarmer: {of} without a result: {why}", file=sys.stderr)
     return 1
 
 

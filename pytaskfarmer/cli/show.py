@@ -21,6 +21,8 @@ _OF_EVERY_SHELL = frozenset({"_", "OLDPWD", "PWD", "SHLVL"})
 """Variables that each shell sets for itself; nobody wants to read them here."""
 
 _LONGEST_REQUEST = 2000
+_LONGEST_SCRIPT = 5
+"""Lines."""
 
 
 @click.command("show", short_help="Print the first tasks of a list as they would run.")
@@ -40,7 +42,8 @@ def command(
 ) -> None:  # fmt: skip
     """Print the first tasks of TASKLIST as they would run, a line each: the id and the text of the task.
 
-    With a runner, the process that it would start stands below each task, as words for a shell. If tasks are handed to
+    With a runner, the process that it would start stands below each task, as words for a shell; of a script of many
+    lines, only the last one. If tasks are handed to
     a worker, its process stands above the first task, and what it would be sent below each, where that is not the
     task's text. Nothing is started, and nothing is left behind. TASKLIST may be `-` for standard input.
     """
@@ -72,10 +75,10 @@ def _starts(tasks: Iterator[Task], runner: registry.AnyRunner, layout: Layout, w
         context = _context(task, layout)
         try:
             if not isinstance(runner, WorkerRunner):
-                lines = [_line(task), f"    {_words(runner.command(task, context))}"]
+                lines = [_line(task), f"    {_words(runner.command(task, context), who)}"]
             else:
                 request = decode(runner.request(task, context))
-                above = [] if number else [f"worker: {_words(runner.worker(context))}"]
+                above = [] if number else [f"worker: {_words(runner.worker(context), who)}"]
                 below = [] if request == task.text else [f"    {printable(request, _LONGEST_REQUEST)}"]
                 lines = [*above, _line(task), *below]
         except FarmError:
@@ -99,11 +102,24 @@ def _context(task: Task, layout: Layout) -> TaskContext:
     return TaskContext(0, 1, layout.root, environment)
 
 
-def _words(command: Command) -> str:
-    """Return a command as a line for a shell."""
+def _words(command: Command, who: str) -> str:
+    """Return a command as a line for a shell; scripts of many lines are cut. Raises `DefinitionError` for another."""
+    if not isinstance(command, Command):
+        raise DefinitionError(who, f"returned {printable(repr(command), 60)}, which is no Command")
     changes = {name: value for name, value in command.environment.items() if name not in _OF_EVERY_SHELL}
     unset = [f"-u {shlex.quote(name)}" for name, value in changes.items() if value is None]
-    values = [f"{name}={shlex.quote(value)}" for name, value in changes.items() if value is not None]
+    values = [f"{name}={_quoted(value)}" for name, value in changes.items() if value is not None]
     there = [f"cd {shlex.quote(command.cwd)} &&"] if command.cwd is not None else []
     environment = ["env", *unset, *values] if unset or values else []
-    return " ".join([*there, *environment, shlex.join(command.argv)])
+    return " ".join([*there, *environment, *map(_quoted, command.argv)])
+
+
+def _quoted(word: str) -> str:
+    """Return a word as a shell would read it, on one line."""
+    lines = word.split("\n")
+    if len(lines) == 1:
+        return shlex.quote(word)
+    if len(lines) > _LONGEST_SCRIPT:
+        lines = [f"[{len(lines) - 1} lines]", lines[-1]]
+    escaped = "\n".join(lines).replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"$'{escaped}'"

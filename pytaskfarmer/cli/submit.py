@@ -165,7 +165,7 @@ def _count_tasks(tasklist: str, layout: Layout, of_run: Mapping[str, Any]) -> in
         handler = shares.Sharded(handler, of_run["shard"])
     listed = Tasklist(os.path.abspath(tasklist), layout.root)
     seen = source.fingerprint(source.Source(listed, handler, of_run["handler"], reading.options))
-    if seen is None or not seen.tasks:
+    if not seen.tasks:
         raise UsageError(f"{tasklist}: the list has no tasks.")
     return seen.tasks
 

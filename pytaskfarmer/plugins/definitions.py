@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KEYS = {"runner": "Runner", "handler": "TaskList"}
 FLAGS = {"runner": "-R", "handler": "-T"}
+CHOOSERS = {"runner": "-r", "handler": "-t"}
 
 _LARGEST = 1 << 20
 _HEADER = re.compile(r"\s*\[(.+)\]")
@@ -32,9 +33,9 @@ _KEY = re.compile(rf"\s*({'|'.join(KEYS.values())})\b")
 class Definition:
     """A name for a class with options; `kind` is "runner" or "handler".
 
-    `target` is the class, as `module.Class` or `module:Class`. `line` counts from 1; it is 0 where `file` is not a
-    file but says who defines the name. An `installed` one comes with installed code. `given` are the options of the
-    command line, which come before the `written` ones.
+    `target` is the class, as `module.Class` or `module:Class`, or a built-in name. `line` counts from 1; it is 0 where
+    `file` is not a file but says who defines the name. An `installed` one comes with installed code. `given` are the
+    options of the command line, which come before the `written` ones.
     """
 
     kind: str
@@ -152,7 +153,9 @@ def _define(name: str, options: dict[str, str], file: str, line: int) -> Iterato
         if target:
             yield Definition(kind, name, target, options, file, line)
         else:
-            message = f"{KEYS[kind]} names no class; write: {KEYS[kind]} = module.Class"
+            message = (
+                f"{KEYS[kind]} names no class; write: {KEYS[kind]} = module.Class, or the name of a built-in {kind}"
+            )
             yield Refusal(kind, name, _place(file, line), message)
 
 

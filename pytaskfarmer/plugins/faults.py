@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from collections.abc import Iterable
 from types import TracebackType
 
 from pytaskfarmer.errors import FarmError
@@ -11,16 +12,28 @@ _PREDECESSOR = "taskfarmer"
 _OURS = (os.path.dirname(__file__) + os.sep, importlib.__file__)
 
 
-def of_import(target: str, module_name: str, error: BaseException) -> str:
+def of_target(target: str, kind: str, built_in: Iterable[str]) -> str:
+    """Say that `target` cannot name a class, or a function."""
+    if kind == "function":
+        return f"{target!r} is not of the form module:function"
+    return f"{target!r} is neither of the form module.Class nor a built-in {kind} ({', '.join(built_in)})"
+
+
+def of_import(target: str, kind: str, module_name: str, error: BaseException) -> str:
     """Say why the module of `target` could not be imported."""
     if isinstance(error, ImportError) and error.name:
         if _is_predecessor(error.name):
             return written_for_predecessor(target)
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
-            return (
-                f"there is no module {error.name!r} on Python's import path, and no other place is looked at, not even "
-                "the directory of this file or of the task list; install it, or add its directory to PYTHONPATH"
-            )
+            absent = f"there is no module {error.name!r}"
+            if kind == "function":
+                place = "in the current directory or on Python's import path; correct the name"
+            else:
+                place = (
+                    "on Python's import path, and no other place is looked at, neither beside the INI file nor beside "
+                    "the task list; install it"
+                )
+            return f"{absent} {place}, or add its directory to PYTHONPATH"
     return f"importing {module_name!r} failed with {_told(error)}; `python3 -c 'import {module_name}'` shows more"
 
 

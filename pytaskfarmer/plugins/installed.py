@@ -40,6 +40,11 @@ ITSELF = "pytaskfarmer itself"
 """Where the definitions of the built-in names are."""
 
 
+def class_of(kind: str, target: str) -> str:
+    """Return the class that a definition means by `target`: a class of 0.1.0 or a built-in name is one of ours."""
+    return ALIASES.get(target) or BUILT_IN.get(kind, {}).get(target, target)
+
+
 def built_in() -> list[Definition]:
     """Return the definitions of our own names."""
     return [

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytaskfarmer.errors import DefinitionError, UnknownName
 from pytaskfarmer.plugins.contracts import Handler, Runner, WorkerRunner
-from pytaskfarmer.plugins.definitions import Definition, Entry, Findings, Refusal, Unreadable, find
-from pytaskfarmer.plugins.installed import ALIASES, built_in, scan
+from pytaskfarmer.plugins.definitions import CHOOSERS, Definition, Entry, Findings, Refusal, Unreadable, find
+from pytaskfarmer.plugins.installed import BUILT_IN, built_in, class_of, scan
 from pytaskfarmer.plugins.trust import Distrust, distrust
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ class Registry:
             case [Refusal() as refusal, *_]:
                 raise DefinitionError(refusal.where, refusal.message)
         known = _first((*self.entries, *installed.entries), kind)
-        unknown = UnknownName(kind, name, {entry.name for entry in known if isinstance(entry, Definition)})
+        others = [other for other in CHOOSERS if other != kind and self._candidates(other, name)]
+        hint = f"It is a {others[0]}: {CHOOSERS[others[0]]} {name}." if others else ""
+        unknown = UnknownName(kind, name, {entry.name for entry in known if isinstance(entry, Definition)}, hint)
         if blind := (*self.unreadable, *installed.unreadable):
             raise DefinitionError(blind[0].where, f"{blind[0].message}, and elsewhere {unknown}")
         raise unknown
@@ -149,7 +151,7 @@ def _first(entries: Iterable[Entry], kind: str) -> tuple[Entry, ...]:
 
 def _same(one: Entry, other: Entry) -> bool:
     if isinstance(one, Definition) and isinstance(other, Definition):
-        return (one.target, one.options) == (other.target, other.options)
+        return (_class_of(one), one.options) == (_class_of(other), other.options)
     return one == other
 
 
@@ -173,10 +175,14 @@ def _load(definition: Definition) -> Any:
 def _values(definition: Definition, factory: Callable[..., object]) -> dict[str, object]:
     from pytaskfarmer.plugins.options import OptionError, options_of
 
+    options = options_of(factory)
     try:
-        return options_of(factory).read(definition.options)
+        return options.read(definition.options)
     except OptionError as error:
-        raise _fault(definition, error.message, definition.where_to_mend(error.option)) from None
+        message = error.message
+        if definition.name == "default" and error.option not in {option.name for option in options.known}:
+            message += f" Another {definition.kind} is named with {CHOOSERS[definition.kind]}."
+        raise _fault(definition, message, definition.where_to_mend(error.option)) from None
 
 
 def _imported(definition: Definition) -> Callable[..., object]:
@@ -187,10 +193,12 @@ def _imported(definition: Definition) -> Callable[..., object]:
 
 
 def _named(definition: Definition) -> Callable[..., object]:
-    target = ALIASES.get(definition.target, definition.target)
+    target = _class_of(definition)
     module_name, _, name = target.partition(":") if ":" in target else target.rpartition(".")
     if not module_name or not name:
-        raise _fault(definition, f"{target!r} is not of the form module.Class")
+        from pytaskfarmer.plugins import faults
+
+        raise _fault(definition, faults.of_target(target, definition.kind, BUILT_IN.get(definition.kind, ())))
     try:
         module = importlib.import_module(module_name)
     except KeyboardInterrupt:
@@ -198,7 +206,7 @@ def _named(definition: Definition) -> Callable[..., object]:
     except BaseException as error:
         from pytaskfarmer.plugins import faults
 
-        raise _fault(definition, faults.of_import(target, module_name, error)) from error
+        raise _fault(definition, faults.of_import(target, definition.kind, module_name, error)) from error
     what = "function" if definition.kind == "function" else "class"
     factory: object = module
     for attribute in name.split("."):
@@ -206,6 +214,10 @@ def _named(definition: Definition) -> Callable[..., object]:
     if not callable(factory):
         raise _fault(definition, f"module {module_name!r} ({module.__file__}) has no {what} {name!r}; correct the name")
     return factory
+
+
+def _class_of(definition: Definition) -> str:
+    return class_of(definition.kind, definition.target)
 
 
 def _check(definition: Definition, plugin: object) -> None:

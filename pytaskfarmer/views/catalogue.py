@@ -1,6 +1,5 @@
 """All runners or handlers as lines for a person: names, classes, options, and where they come from."""
 
-import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,14 +8,14 @@ from pytaskfarmer.errors import DefinitionError
 from pytaskfarmer.plugins import trust
 from pytaskfarmer.plugins.definitions import Definition, Entry, Refusal
 from pytaskfarmer.plugins.installed import ITSELF
-from pytaskfarmer.plugins.options import REQUIRED, Option, text_of
+from pytaskfarmer.plugins.options import REQUIRED, Option, OptionError, text_of
 from pytaskfarmer.plugins.registry import Description, Registry, describe
 from pytaskfarmer.task import printable
 
 _INDENT = "    "
 _NARROWEST, _WIDEST = 60, 100
 _LONGEST_VALUE = 2000
-_ITEM = re.compile(r"- |\w+: ")
+_ITEM = "- "
 
 
 def show(kind: str, name: str | None, *, trust_ini: bool) -> None:
@@ -93,19 +92,29 @@ def _options(description: Description, width: int) -> Iterator[str]:
     written, known = description.definition.written, description.options.known
     rows = [(option.name, option.kind.word, _value(option, written)) for option in known]
     names = {option.name for option in known}
-    rows += [(name, "text", f"= {value}") for name, value in written.items() if name not in names]
-    if description.options.others:
+    others = description.options.others
+    wrong = "" if others else " (cannot be used: there is no such option)"
+    rows += [(name, "text", f"= {value}{wrong}") for name, value in written.items() if name not in names]
+    if others:
         rows.append(("...", "text", "any other key"))
     yield from _table(rows, width)
 
 
 def _value(option: Option, written: Mapping[str, str]) -> str:
     if option.name in written:
-        return f"= {written[option.name]}"
+        return f"= {written[option.name]}{_wrong(option, written[option.name])}"
     if option.default is REQUIRED:
         return "required"
     default = text_of(option.default)
     return f"default {default}" if default else ""
+
+
+def _wrong(option: Option, text: str) -> str:
+    try:
+        option.read(text)
+    except OptionError:
+        return f" (cannot be used: must be {option.kind.demand})"
+    return ""
 
 
 def _table(rows: list[tuple[str, str, str]], width: int) -> Iterator[str]:
@@ -123,7 +132,7 @@ def _reflowed(text: str, width: int) -> Iterator[str]:
     for part in text.split("\n\n"):
         block: list[str] = []
         for line in part.splitlines():
-            if block and (_ITEM.match(line) or block[0].startswith(" ")):
+            if block and (line.startswith(_ITEM) or block[0].startswith(" ")):
                 yield from _block(block, width)
                 block = []
             block.append(line)
@@ -134,7 +143,7 @@ def _reflowed(text: str, width: int) -> Iterator[str]:
 def _block(block: list[str], width: int) -> list[str]:
     if block[0].startswith(" "):
         return [f"{_INDENT}{line}".rstrip() for line in block]
-    hanging = "  " if _ITEM.match(block[0]) else ""
+    hanging = "  " if block[0].startswith(_ITEM) else ""
     return _wrapped(" ".join(line.strip() for line in block), width, hanging=hanging)
 
 

@@ -16,7 +16,6 @@ def tasks(layout: Layout, source: Source, *, retry_failed: bool, update: bool) -
     known = register.read(layout)
     living = list(_living(layout))
     news = fingerprint(source, known.tasks if known else 0)
-    assert news is not None
     if known is not None and known.complete:
         revision.compare(layout, known, source, news, living, update=update)
     done = {} if retry_failed else dict(records.scan(layout.failed))

@@ -77,5 +77,6 @@ class Growth:
         with open(self._path, "rb") as file:
             file.seek(self._offset if offset is None else offset)
             for number, line in enumerate(file, start=first):
-                if line.endswith(b"\n"):
-                    yield number, line[:-1]
+                if not line.endswith(b"\n"):
+                    return  # for good: the rest of it may come while we read, and is no line
+                yield number, line[:-1]

@@ -33,9 +33,14 @@ from pytaskfarmer.workdir.registration import (
     withdraw,
 )
 from pytaskfarmer.workdir.roster import Attendance
-from pytaskfarmer.workdir.source import Fingerprint, Reading, Source, fingerprint, write_stack
+from pytaskfarmer.workdir.source import Fingerprint, Heed, Reading, Source, fingerprint, heeded, write_stack
 
 _POLL = (0.05, 2.0)
+_SAY_EVERY = 5.0
+
+
+class _Overtaken(Exception):
+    """Another farmer has read the list and set up the directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,8 @@ class Opened:
 class Opening:
     """One attempt to open a work directory.
 
-    `say` receives lines for a person; `interrupted` is asked while waiting; `kill_leftovers` is given dead farmers of
-    this node, whose processes must be gone before their tasks may run again.
+    `say` receives lines for a person; `interrupted` is asked while waiting and reading; `kill_leftovers` is
+    given dead farmers of this node, whose processes must be gone before their tasks may run again.
     """
 
     def __init__(
@@ -119,7 +124,9 @@ class Opening:
 
     def _publish(self) -> Register:
         layout = self._layout
-        print_of_list = fingerprint(self._source, give_up=lambda: os.path.exists(layout.register))
+        print_of_list: Fingerprint | None = None
+        with contextlib.suppress(_Overtaken):
+            print_of_list = fingerprint(self._source, heed=self._heed("reading the list", unless=layout.register))
         self._refuse_strangers()
         made: list[str] = []
         try:
@@ -170,6 +177,25 @@ class Opening:
 
     # -- waiting
 
+    def _heed(self, doing: str, unless: str | None = None) -> Heed:
+        """Return what is told how far the list has been read: ends that at a signal, or if a file `unless` appears."""
+        say_at = time.monotonic() + _SAY_EVERY
+
+        def heed(tasks: int) -> None:
+            nonlocal say_at
+            self._stop_if_interrupted()
+            if unless is not None and os.path.exists(unless):
+                raise _Overtaken
+            if time.monotonic() >= say_at:
+                say_at = time.monotonic() + _SAY_EVERY
+                self._say(f"{doing}: {tasks:,} tasks so far")
+
+        return heed
+
+    def _stop_if_interrupted(self) -> None:
+        if self._interrupted():
+            raise OpeningStopped("stopped before any task was started.")
+
     def _wait(self, attempt: Callable[[], bool], holder: Callable[[], str]) -> None:
         wait_for(attempt, holder, self._interrupted, self._say)
 
@@ -193,8 +219,7 @@ class Opening:
             if mine:
                 self._expand(books)
             else:
-                if self._interrupted():
-                    raise OpeningStopped("stopped before any task was started.")
+                self._stop_if_interrupted()
                 time.sleep(pause)
                 pause = min(pause * 2, _POLL[1])
         return self._join(books)
@@ -207,7 +232,7 @@ class Opening:
         try:
             listed = self._as_listed(books.register)
             kept, dropped = self._own_lines()
-            reading = Reading(self._source)
+            reading = Reading(self._source, self._heed("setting up the work directory"))
             write_stack(stack, (task for task in reading.stream() if task[0] not in kept), seed)
             if (reading.tasks, reading.digest) != (listed.tasks, listed.digest):  # a handler may read other files, too
                 listed = _with_list(listed, reading.fingerprint(), self._source)
@@ -229,9 +254,7 @@ class Opening:
         source = self._source
         if known.digest and known.seen(source.stat()) and known.made_from(source.path, source.name, source.options):
             return known
-        seen = fingerprint(self._source)
-        assert seen is not None
-        return _with_list(known, seen, self._source)
+        return _with_list(known, fingerprint(self._source, heed=self._heed("reading the list")), self._source)
 
     def _own_lines(self) -> tuple[dict[int, bytes], int]:
         """Return the lines of `finished` and `failed` that are the list's own, and the number of other ids there."""
@@ -240,7 +263,8 @@ class Opening:
             for task_id, text in records.scan(path):
                 found.setdefault(task_id, []).append(text)
         kept: dict[int, bytes] = {}
-        for task_id, text in self._source.stream() if found else ():
+        tasks = heeded(self._source.stream(), self._heed("comparing the list with what was done"))
+        for task_id, text in tasks if found else ():
             own = (line for line in found.get(task_id, ()) if line.strip() == text.strip())
             kept.update((task_id, line) for line in islice(own, 1))
         return kept, len(found) - len(kept)
@@ -285,8 +309,7 @@ class Opening:
         unfinished = now.st_size > max(known.size, 0) and not _ends_in_newline(source.path)
         if unfinished:
             source = replace(source, tasklist=replace(source.tasklist, growing=True))
-        news = fingerprint(source, known.tasks)
-        assert news is not None
+        news = fingerprint(source, known.tasks, self._heed("reading the list"))
         if unfinished:
             self._source = books.source = source
             self._say("the last line of the list has no line end yet: it is left out for now")

@@ -106,7 +106,7 @@ def _texts_of(books: Books, absent: frozenset[int]) -> dict[int, str]:
     if source is None:
         raise WorkdirError(f"{books.layout.root}: a crash lost {len(absent)} tasks; run the task list to restore them.")
     now = fingerprint(source, known.tasks)  # always, since a handler may read more than the list's file
-    if now is None or now.prefix_digest != known.digest:
+    if now.prefix_digest != known.digest:
         raise WorkdirError(
             f"{source.path}: the list, or what its handler reads, was changed during the run, and a crash lost "
             f"{len(absent)} tasks that only the list knows. Restore it as it was and run it again."

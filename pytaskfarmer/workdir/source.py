@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,10 @@ from pytaskfarmer.workdir import records
 from pytaskfarmer.workdir.layout import FORWARD_SUFFIX, disk
 
 _BLOCK = 1 << 16
-_GLANCE = 1 << 16
+_GLANCE = 0.25
+
+Heed = Callable[[int], None]
+"""Is told now and then how many tasks have been read, and ends the reading by raising something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Source:
         except FarmError:
             raise
         except (Exception, SystemExit) as error:
-            raise DefinitionError(f"handler {self.name!r}", f"{type(error).__name__}: {error}") from error
+            raise DefinitionError(self._who, f"{type(error).__name__}: {error}") from error
 
     def stat(self) -> os.stat_result:
         """Return size and time of the list. Raises `TasklistError`."""
@@ -52,6 +56,8 @@ class Source:
         task_id = -1
         try:
             for task_id, text in enumerate(self.handler.tasks(self.tasklist)):
+                if not isinstance(text, str):
+                    raise DefinitionError(self._who, f"yielded {text!r} as task {task_id}; a task must be a str.")
                 line = encode(text)
                 wrong = defect(line)
                 if wrong:
@@ -62,8 +68,12 @@ class Source:
         except OSError as error:
             raise TasklistError(error.filename or self.path, None, f"{error.strerror}.") from None
         except (Exception, SystemExit) as error:
-            problem = f"failed after {task_id + 1} tasks of {self.path}: {type(error).__name__}: {error}"
-            raise DefinitionError(f"handler {self.name!r}", problem) from error
+            problem = f"failed at task {task_id + 1}: {type(error).__name__}: {error}"
+            raise DefinitionError(self._who, problem) from error
+
+    @property
+    def _who(self) -> str:
+        return f"handler {self.name!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +90,8 @@ class Fingerprint:
 class Reading:
     """One pass over a list: how many tasks it has given so far, and the digest of their texts."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, heed: Heed | None = None) -> None:
+        self._source, self._heed = source, heed
         self._before = source.stat()
         self._digest = hashlib.sha256()
         self.tasks = 0
@@ -93,7 +103,7 @@ class Reading:
 
     def stream(self) -> Iterator[tuple[int, bytes]]:
         """Yield what `Source.stream` does."""
-        for task_id, text in self._source.stream():
+        for task_id, text in heeded(self._source.stream(), self._heed):
             self._digest.update(text + b"\n")
             self.tasks = task_id + 1
             yield task_id, text
@@ -103,15 +113,27 @@ class Reading:
         return Fingerprint(self.tasks, self.digest, prefix_digest, self._before.st_size, self._before.st_mtime_ns)
 
 
-def fingerprint(source: Source, prefix: int = 0, give_up: Callable[[], bool] = lambda: False) -> Fingerprint | None:
-    """Read the whole list and check each task; None if `give_up` (asked now and then) says that it is not needed."""
-    reading = Reading(source)
+def heeded(tasks: Iterator[tuple[int, bytes]], heed: Heed | None) -> Iterator[tuple[int, bytes]]:
+    """Return `tasks` such that `heed`, if there is one, hears of them while they are read."""
+    return tasks if heed is None else _heeded(tasks, heed)
+
+
+def _heeded(tasks: Iterator[tuple[int, bytes]], heed: Heed) -> Iterator[tuple[int, bytes]]:
+    due = time.monotonic() + _GLANCE
+    for task in tasks:
+        if time.monotonic() >= due:
+            heed(task[0])
+            due = time.monotonic() + _GLANCE
+        yield task
+
+
+def fingerprint(source: Source, prefix: int = 0, heed: Heed | None = None) -> Fingerprint:
+    """Read the whole list and check each task. Raises `FarmError`, and what `heed` raises."""
+    reading = Reading(source, heed)
     at_prefix = reading.digest if prefix == 0 else None
     for _ in reading.stream():
         if reading.tasks == prefix:
             at_prefix = reading.digest
-        if reading.tasks % _GLANCE == 0 and give_up():
-            return None
     return reading.fingerprint(at_prefix)
 
 

@@ -41,21 +41,7 @@ def kept(tasklist: str, layout: Layout, *, keep: bool) -> Iterator[str]:
         stream = sys.stdin.buffer if tasklist == "-" else open(tasklist, "rb")
     except OSError as error:
         raise TasklistError(tasklist, None, f"cannot read the task list: {error.strerror}.") from None
-    with contextlib.ExitStack() as clean_up:
-        if not keep:
-            copy = clean_up.enter_context(tempfile.NamedTemporaryFile(prefix="pytaskfarmer-"))
-            for block in iter(lambda: stream.read(_BLOCK), b""):
-                copy.write(block)
-            copy.flush()
-            yield copy.name
-            return
-        made = not os.path.isdir(layout.root)
-        before = set() if made else set(os.listdir(layout.root))
-        try:
-            path = _copy(stream, layout)
-        except OSError as error:
-            problem = f"cannot keep the task list: {error.strerror}."
-            raise WorkdirError(f"{error.filename or layout.root}: {problem}") from None
+    with _copied(stream, layout) if keep else _copied_for_now(stream) as path:
         try:
             yield path
         except TasklistError as error:
@@ -63,13 +49,36 @@ def kept(tasklist: str, layout: Layout, *, keep: bool) -> Iterator[str]:
                 raise
             name = "standard input" if tasklist == "-" else tasklist
             raise TasklistError(name, error.line, error.message) from None
-        finally:
-            known = register.read(layout)
-            if os.path.basename(path) not in before and (known is None or known.source != path):
-                disk.unlink(path)
-            if made:
-                with contextlib.suppress(OSError):
-                    os.rmdir(layout.root)
+
+
+@contextlib.contextmanager
+def _copied_for_now(stream: BinaryIO) -> Iterator[str]:
+    with tempfile.NamedTemporaryFile(prefix="pytaskfarmer-") as copy:
+        for block in iter(lambda: stream.read(_BLOCK), b""):
+            copy.write(block)
+        copy.flush()
+        yield copy.name
+
+
+@contextlib.contextmanager
+def _copied(stream: BinaryIO, layout: Layout) -> Iterator[str]:
+    """Give a copy in the work directory; if nothing has come of it by the end, take it away again."""
+    made = not os.path.isdir(layout.root)
+    before = set() if made else set(os.listdir(layout.root))
+    try:
+        path = _copy(stream, layout)
+    except OSError as error:
+        problem = f"cannot keep the task list: {error.strerror}."
+        raise WorkdirError(f"{error.filename or layout.root}: {problem}") from None
+    try:
+        yield path
+    finally:
+        known = register.read(layout)
+        if os.path.basename(path) not in before and (known is None or known.source != path):
+            disk.unlink(path)
+        if made:
+            with contextlib.suppress(OSError):
+                os.rmdir(layout.root)
 
 
 def _copy(stream: BinaryIO, layout: Layout) -> str:

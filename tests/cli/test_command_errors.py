@@ -70,8 +70,8 @@ def test_a_value_that_means_nothing_is_refused(desk: Desk, words: str, message: 
     ("words", "message"),
     [
         ("run", "Missing argument 'TASKLIST'."),
-        ("sow", "there is no command 'sow'. The commands are run, status, logs, retry, "),
-        ("tasks.txt", "there is no command 'tasks.txt'. The commands are run, status, logs, retry, "),
+        ("sow", "there is no command 'sow'. The commands are run, submit, cancel, status, logs, retry, "),
+        ("tasks.txt", "there is no command 'tasks.txt'. The commands are run, submit, "),
         ("status", "Missing argument 'WORKDIR'."),
         ("status nothing", "nothing: no such file or directory. Name a task list or its work directory."),
         ("status .", ".: not a work directory. Name the directory that holds `toprocess` and `finished`."),
@@ -79,6 +79,11 @@ def test_a_value_that_means_nothing_is_refused(desk: Desk, words: str, message: 
         ("logs tasks.txt 1", "tasks.txt: has not been run: "),
         ("logs tasks.txt", "name the ids of tasks, or use --all."),
         ("logs tasks.txt 1 --all", "name the ids of tasks, or use --all, not both."),
+        (
+            "logs tasks.txt -w w 0",
+            "No such option '-w'. The work directory is an argument of this command: pytaskfarmer logs DIR.",
+        ),
+        ("logs tasks.txt -x", "No such option '-x'."),
         ("logs tasks.txt one", "Invalid value for '[ID]...': 'one' is not a valid integer."),
     ],
 )
@@ -200,16 +205,13 @@ def test_another_kind_of_lock_than_before_is_refused(desk: Desk) -> None:
     desk.farm("tasks.txt", "--lock", "flock")
 
 
-def test_another_handler_than_before_is_refused(desk: Desk) -> None:
-    """Ids belong to a list as one handler reads it, so a work directory keeps its handler; both are named."""
+def test_another_handler_that_reads_other_tasks(desk: Desk) -> None:
+    """Ids belong to a list as it was read: a handler that reads other tasks is refused, one that reads the same not."""
     desk.write("tasks.txt", "echo one")
     desk.farm("tasks.txt")
-    message = desk.error(FARM, "tasks.txt", "-t", "lines")
-    assert message.startswith(
-        f"{desk.place}/tasks.txt_workdir: was made from {desk.place}/tasks.txt by handler 'default'"
-    )
-    assert "'lines'" in message
-    assert message.endswith("Use the same handler, or another work directory.")
+    desk.farm("tasks.txt", "-t", "lines")
+    message = desk.error(FARM, "tasks.txt", "-t", "template", "-T", "command=echo {line}")
+    assert f"not the list of {desk.place}/tasks.txt_workdir: task 0 was 'echo one' and is now " in message
 
 
 @pytest.mark.parametrize("workdir", ["file", "file/below"])
@@ -239,12 +241,18 @@ def test_several_tasks_of_a_bad_handler_are_not_started(desk: Desk, tmp_path: Pa
         "class Torn:\n"
         "    def tasks(self, tasklist):\n"
         "        yield 'echo one >> ran\\necho two'\n"
+        "class Numbers:\n"
+        "    def tasks(self, tasklist):\n"
+        "        yield 'echo one >> ran'\n"
+        "        yield 7\n"
     )
     desk.environment |= {"PYTHONPATH": str(tmp_path / "lib"), "PYTHONDONTWRITEBYTECODE": "1"}
-    desk.write("handlers.ini", "[broken]", "TaskList = fields.Broken", "[torn]", "TaskList = fields.Torn")
+    names = {"broken": "Broken", "torn": "Torn", "numbers": "Numbers"}
+    desk.write("handlers.ini", *(f"[{name}]\nTaskList = fields.{of}" for name, of in names.items()))
     desk.write("tasks.txt", "x")
-    expected = f"handler 'broken': failed after 1 tasks of {desk.place}/tasks.txt: KeyError: 'third field'"
+    expected = "handler 'broken': failed at task 1: KeyError: 'third field'"
     assert expected == desk.error(FARM, "tasks.txt", "-t", "broken")
-    assert f"{desk.place}/tasks.txt: task 0 has a newline; a task is one line." == desk.error(
-        FARM, "tasks.txt", "-t", "torn"
-    )
+    expected = f"{desk.place}/tasks.txt: task 0 has a newline; a task is one line."
+    assert expected == desk.error(FARM, "tasks.txt", "-t", "torn")
+    expected = "handler 'numbers': yielded 7 as task 1; a task must be a str."
+    assert expected == desk.error(FARM, "tasks.txt", "-t", "numbers")

@@ -43,7 +43,7 @@ def classes(desk: Desk, tmp_path: Path) -> Desk:
         ("torn.Class", "importing 'torn' failed with SyntaxError: "),
         ("mine.Raises", "its constructor failed with RuntimeError: no licence server"),
         ("mine.Idle", "mine.Idle is no runner, since it has neither a method 'command' nor 'worker'"),
-        ("Nothing", "'Nothing' is not of the form module.Class"),
+        ("Nothing", "'Nothing' is neither of the form module.Class nor a built-in runner (container, default, hep, "),
     ],
 )
 def test_a_class_that_cannot_be_used_is_refused(classes: Desk, target: str, message: str) -> None:

@@ -1,6 +1,9 @@
 import os
+import re
+import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from desk import FARM, NO_TASKS, Desk
@@ -144,3 +147,53 @@ def test_a_reader_that_goes_away_does_not_end_the_run(desk: Desk, require: Calla
     ended = desk.run(require("bash"), "-c", f"{FARM} -v -n 2 tasks.txt | head -1; exit ${{PIPESTATUS[0]}}")
     assert (1, "", 1) == (ended.status, ended.err, len(ended.lines))
     assert 8 == len(desk.ids("tasks.txt_workdir/failed"))
+
+
+SLOW = """
+import os, time
+from pathlib import Path
+
+class Slow:
+    passes = 0
+
+    def tasks(self, tasklist):
+        self.passes += 1
+        yield 'true'
+        Path(f'pass{self.passes}').touch()
+        while str(self.passes) == os.environ.get('SLOW_PASS'):
+            time.sleep(0.01)
+            yield 'true'
+"""
+
+
+@pytest.fixture
+def slow(desk: Desk, tmp_path: Path) -> Desk:
+    """A desk with a list that does not come to an end, in the pass over it that SLOW_PASS names."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/endless.py").write_text(SLOW)
+    desk.environment |= {"PYTHONPATH": str(tmp_path / "lib"), "PYTHONDONTWRITEBYTECODE": "1", "SLOW_PASS": "1"}
+    desk.write("slow.ini", "[slow]", "TaskList = endless.Slow")
+    desk.write("tasks.txt", "x")
+    return desk
+
+
+def test_the_time_is_up_while_the_list_is_read(slow: Desk) -> None:
+    """`--timeout` ends the reading of a list too; how far it has come is said every 5 s; nothing was made."""
+    ended = slow.farm("tasks.txt", "-t", "slow", "--timeout", "5.5", status=3)
+    assert re.fullmatch(
+        r"pytaskfarmer: reading the list: \d+ tasks so far\npytaskfarmer: stopped before any task was started\.\n",
+        ended.out,
+    )
+    assert ["pass1", "slow.ini", "tasks.txt"] == sorted(slow.tree())
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_signal_while_the_list_is_read(slow: Desk, number: int, wait_until: Callable[..., None]) -> None:
+    """A stop signal ends the first and the second pass over a list; the next farmer begins anew and runs it."""
+    slow.environment["SLOW_PASS"] = str(number)
+    farmer = slow.start(FARM, "tasks.txt", "-t", "slow")
+    wait_until((slow / f"pass{number}").exists)
+    ended = slow.end(farmer, signal.SIGTERM)
+    assert (3, "pytaskfarmer: stopped before any task was started.\n") == (ended.status, ended.out)
+    del slow.environment["SLOW_PASS"]
+    assert "1 of 1 finished" in slow.farm("tasks.txt", "-t", "slow").out

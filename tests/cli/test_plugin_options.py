@@ -75,6 +75,11 @@ def test_no_ini_file_is_needed(desk: Desk) -> None:
         ),
         ("-t prefix -T times=0", "mine.ini, line 5, with -T: handler 'prefix': times is 0; it must be 1 or more"),
         ("-t template", "-T: handler 'template': the option 'command' is missing. Its options: command, "),
+        (
+            "-T x=y",
+            "-T x=y: handler 'default': there is no option 'x'. It takes no options. Another handler is named with -t.",
+        ),
+        ("-R image=x", "-R image=x: runner 'default': there is no option 'image'. "),
         ("-t lines -T x=1", "-T x=1: handler 'lines': there is no option 'x'. It takes no options."),
         ("-R note", "-R note: is not an option with a value; write -R KEY=VALUE."),
         ("-T =x", "-T =x: is not an option with a value; write -T KEY=VALUE."),
@@ -103,13 +108,20 @@ def test_the_same_handler_options_resume(classes: Desk) -> None:
     assert "nothing was left to do" in classes.farm(*words).out
 
 
-@pytest.mark.parametrize("change", [["-T", "word=printf"], ["-T", "times=2"], []])
-def test_other_handler_options_are_refused(classes: Desk, change: list[str]) -> None:
-    """With other options the list would have other tasks, so the work directory is refused and nothing changes."""
+@pytest.mark.parametrize("change", [["-T", "word=printf"], ["-T", "times=2"]])
+def test_other_handler_options_that_change_tasks(classes: Desk, change: list[str]) -> None:
+    """With options that make other tasks, the list is not that of the work directory; nothing changes."""
     classes.farm("tasks.txt", "-t", "prefix", "-T", "times=1")
     line = classes.error(FARM, "tasks.txt", "-t", "prefix", *change)
-    assert line.startswith(f"{classes.place}/tasks.txt_workdir: was made ")
-    assert "'prefix'" in line
+    assert f"not the list of {classes.place}/tasks.txt_workdir: task 0 was 'echo one' and is now " in line
+
+
+def test_other_handler_options_that_change_nothing(classes: Desk) -> None:
+    """Options that make the same tasks are taken over."""
+    classes.farm("tasks.txt", "-t", "prefix", "-T", "times=1")
+    assert "nothing was left to do" in classes.farm("tasks.txt", "-t", "prefix").out
+    register = json.loads((classes / "tasks.txt_workdir/tasklist.json").read_text())
+    assert {"word": "echo"} == register["options"]
 
 
 def test_other_runner_options_resume(classes: Desk) -> None:

@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,10 @@ class Odd:
         environment = {'A': 'x y', 'B': None, 'SHLVL': '3'}
         return Command(('run', task.text, context.environment['PROC_NUMBER'], context.workdir), '/bin/run',
                        environment, '/a dir')
+
+class Listed:
+    def command(self, task, context):
+        return ['run', task.text]
 
 class Warm:
     concurrency = 1
@@ -36,7 +41,15 @@ def shown(desk: Desk, tmp_path: Path) -> Desk:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/showable.py").write_text(CLASSES)
     desk.environment |= {"PYTHONPATH": str(tmp_path / "lib"), "PYTHONDONTWRITEBYTECODE": "1"}
-    desk.write("mine.ini", "[odd]", "Runner = showable.Odd", "[warm]", "Runner = showable.Warm")
+    desk.write(
+        "mine.ini",
+        "[odd]",
+        "Runner = showable.Odd",
+        "[warm]",
+        "Runner = showable.Warm",
+        "[listed]",
+        "Runner = showable.Listed",
+    )
     desk.write("tasks.txt", "# list", "echo 'one'", "sleep 1 | cat", "three")
     return desk
 
@@ -145,3 +158,26 @@ def test_a_definition_that_does_not_count(shown: Desk) -> None:
     shown.write("more.ini", "[default]", "Runner = showable.Odd")
     ended = shown.look("show", "tasks.txt", "-r", "default", "-n", "1")
     assert ended.err.startswith("pytaskfarmer: more.ini, line 1: this runner 'default' is not used, ")
+
+
+def test_a_process_is_one_line(shown: Desk) -> None:
+    """A word of some lines is written as the shell can read it; of a script of many, the last line and their number."""
+    shown.write("tasks.txt", "echo 'one'")
+    setup = "true\n# it's\\"
+    _, line = show(shown, "tasks.txt", "-R", f"setup={setup}", "-R", "umask=077")
+    assert re.fullmatch(r"""    bash -c \$'\[\d+ lines\]\\necho \\'one\\'' bash (\$'.*')""", line), line
+    quoted = line.partition(" bash $")[2]
+    assert setup == shown.run("bash", "-c", f"printf %s ${quoted}").out
+
+
+def test_what_is_no_command(shown: Desk) -> None:
+    """A runner that returns something else is named, with what it returned."""
+    message = shown.run(COMMAND, "show", "tasks.txt", "-r", "listed").err
+    expected = """runner 'listed': returned ['run', "echo 'one'"], which is no Command"""
+    assert f"pytaskfarmer: error: {expected}\n" == message
+
+
+def test_an_error_in_a_list_on_standard_input(shown: Desk) -> None:
+    """The list is called what it is for the user, not by the file in which it is kept for the moment."""
+    ended = shown.run(COMMAND, "show", "-", "-t", "files", "-T", "command=wc {file}", stdin="*.nosuch\n")
+    assert ended.err.startswith("pytaskfarmer: error: standard input, line 1: no file matches '*.nosuch'")

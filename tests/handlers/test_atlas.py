@@ -142,7 +142,8 @@ def test_files_that_cannot_be_counted() -> None:
     with pytest.raises(TasklistError) as caught:
         tasks(handler, "# one\na.root\n")
     told = "a.root: has no tree 'CollectionTree' (there are: POOLCollection, MetaData)"
-    assert f"list.txt, line 2: {told}" == str(caught.value).partition(";")[0]
+    remedy = "leave this input out, or leave out maxEventsPerJob"
+    assert f"list.txt, line 2: {told}; {remedy}." == str(caught.value)
     with pytest.raises(TasklistError, match=r"line 1: a\.root b\.root: is not one file; .* a line of its own"):
         tasks(handler, "a.root b.root\n")
     with pytest.raises(TasklistError, match=r"line 1: 'a: No closing quotation"):

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import uproot
 
-from pytaskfarmer.handlers.counting import Counts, events_in
+from pytaskfarmer.handlers import counting
+from pytaskfarmer.handlers.counting import Counts
+
+OTHERWISE = "count them yourself"
+
+
+def events_in(path: str, tree: str | None = None) -> int:
+    return counting.events_in(path, tree, OTHERWISE)
 
 
 def root_file(path: Path, **trees: int) -> str:
@@ -47,27 +54,34 @@ def test_a_colon_in_a_name_is_no_tree(tmp_path: Path) -> None:
 
 
 def test_a_missing_tree_names_those_that_are_there(tmp_path: Path) -> None:
-    """The error lists the trees, and nothing that is none, also for a tree that is not named."""
+    """The error lists the trees, and nothing that is none, also where a tree must be named."""
     path = root_file(tmp_path / "a.root", events=3, metadata=1)
     there = "(there are: events, metadata)"
-    assert f"has no tree 'hits' {there}; correct the name, or leave this input out" == problem(path, "hits")
+    assert f"has no tree 'hits' {there}; leave this input out, or {OTHERWISE}" == problem(path, "hits")
     assert problem(path, "histogram").startswith(f"has no tree 'histogram' {there}")
-    assert f"its events are the entries of which tree? Set the option tree {there}" == problem(path)
+    assert f"has several trees {there}; leave this input out, or {OTHERWISE}" == problem(path)
+
+
+def test_the_only_tree_need_not_be_named(tmp_path: Path) -> None:
+    """Where a file has one tree, its entries are the events."""
+    assert 5 == events_in(root_file(tmp_path / "a.root", any=5))
 
 
 def test_a_file_without_trees_says_so(tmp_path: Path) -> None:
     """Where there is no tree at all, the list of trees is `none`."""
-    assert "(there are: none)" in problem(root_file(tmp_path / "a.root"), "events")
+    path = root_file(tmp_path / "a.root")
+    assert "(there are: none)" in problem(path, "events")
+    assert problem(path).startswith("has no tree (there are: none)")
 
 
 @pytest.mark.parametrize("content", [b"", b"no root file" * 100])
 def test_what_is_no_root_file_is_one_line(tmp_path: Path, content: bytes) -> None:
-    """A damaged or missing file is an error of one line."""
+    """A damaged file is an error of one line, and a missing one is said to be that."""
     path = tmp_path / "a.root"
     path.write_bytes(content)
     assert problem(str(path), "events").startswith("cannot be read as a ROOT file (")
     path.unlink()
-    assert "No such file" in problem(str(path), "events")
+    assert "cannot be read to count its events (No such file or directory)" == problem(str(path), "events")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +113,7 @@ def test_events_of_hepmc_are_its_e_lines(tmp_path: Path) -> None:
 
 def test_other_files_cannot_be_counted(tmp_path: Path) -> None:
     """For what cannot be counted, the error says what to do instead."""
-    assert problem("a.slcio").endswith("only; set the option events, events_column or tree")
+    assert problem("a.slcio").endswith(f"only; {OTHERWISE}")
     missing = "cannot be read to count its events (No such file or directory)"
     assert missing == problem(str(tmp_path / "none.csv"))
 
@@ -109,7 +123,7 @@ def test_an_input_is_counted_once(tmp_path: Path) -> None:
     one, other = tmp_path / "a.csv", tmp_path / "b.csv"
     one.write_text("h\n1\n2\n")
     other.write_text("h\n1\n")
-    counts = Counts(None)
+    counts = Counts(None, OTHERWISE)
     assert [2, 1] == [counts.of(0, str(one)), counts.of(1, str(other))]
     one.unlink()
     assert [2, 1] == [counts.of(0, str(one)), counts.of(1, str(other))]
@@ -123,12 +137,12 @@ def test_without_uproot_the_remedy_is_named() -> None:
     program = (
         "import sys; sys.modules['uproot'] = None\n"
         "from pytaskfarmer.handlers.counting import events_in\n"
-        "try: events_in('a.root', 'events')\n"
+        "try: events_in('a.root', 'events', 'do so')\n"
         "except ValueError as error: print(error)"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     install = "pip install 'pytaskfarmer[hep]'"
-    assert f"counting the events of a ROOT file needs uproot: {install}, or set events\n" == ended.stdout
+    assert f"counting the events of a ROOT file needs uproot: {install}, or do so\n" == ended.stdout
 
 
 def test_importing_the_handlers_imports_no_uproot() -> None:

@@ -153,7 +153,7 @@ class TestMarlin:
 
     def test_lcio_files_are_not_counted(self) -> None:
         """To split inputs of which the number of events is not said is an error with the remedy."""
-        with pytest.raises(TasklistError, match=r"line 1: a\.slcio: .*; set the option events, events_column or tree"):
+        with pytest.raises(TasklistError, match=r"line 1: a\.slcio: .*; set the option events or events_column\.$"):
             tasks(Marlin(steering="s.xml", events_per_task=10), "a.slcio\n")
 
     def test_arguments_have_other_names(self) -> None:

@@ -132,6 +132,7 @@ class TestNumbersOfEvents:
         """An input whose events cannot be counted is an error with its line."""
         line, message = problem("# inputs\na.slcio\n", events_per_task=2)
         assert (2, "a.slcio: events can be counted in") == (line, message.partition(" .root")[0])
+        assert message.endswith("; set the option events, events_column or tree.")
 
     def test_no_events_is_an_error_unless_allowed(self) -> None:
         """An input without events is an error; with `empty=skip` it is no task, and others keep their numbers."""
@@ -227,7 +228,13 @@ class TestLists:
             ),
             ("input,first\na,1\n", "l.csv", {}, 1, "the column 'first' has the name of a field; rename it."),
             ("input,n\na,1\n,1\n", "l.csv", {"events_column": "n"}, 3, "the column 'input' is empty here."),
-            ("input,n\na,1\nb\n", "l.csv", {"events_column": "n"}, 3, "this row has 1 values, and line 1 names 2"),
+            (
+                "input,n\na,1\nb\n",
+                "l.csv",
+                {"events_column": "n"},
+                3,
+                "this row has 1 value, line 1 names 2 columns; add what",
+            ),
         ],
     )
     def test_lists_that_do_not_fit(

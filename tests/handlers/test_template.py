@@ -87,6 +87,12 @@ class TestColumns:
 
         assert expected == tasks(tmp_path / "x.CSV", listed, "r {a} {b}")
 
+    def test_blanks_around_a_value_of_csv(self, tmp_path: Path) -> None:
+        """They are dropped on both sides, unless they are within quotes."""
+        listed = ' a , b \n x y , "1 " \n" "" , ",2  \n" , ", "3" \n5",6 \n'
+        expected = ["r 'x y' '1 '", """r ' " , ' 2""", "r ' , ' 3", """r '5"' 6"""]
+        assert expected == tasks(tmp_path / "x.csv", listed, "r {a} {b}")
+
     def test_tabs_separate_where_asked(self, tmp_path: Path) -> None:
         """In TSV, blanks and commas are parts of a value."""
         assert ["r ' 1,2' 3"] == tasks(tmp_path / "x.tsv", "a\tb\n 1,2\t3\n", "r {a} {b}")
@@ -105,8 +111,16 @@ class TestColumns:
         ("listed", "line", "message"),
         [
             ("", None, "is empty; its first line must name the columns."),
-            ("a,b\n1,2\n3\n", 3, "this row has 1 values, and line 1 names 2 columns; quote a value that has a comma"),
-            ("#\na,b\n1,2,3\n", 3, "this row has 3 values, and line 2 names 2 columns; quote a value that has a comma"),
+            (
+                "a,b\n1,2\n3\n",
+                3,
+                "this row has 1 value, line 1 names 2 columns; add what is missing, with a comma also",
+            ),
+            (
+                "#\na,b\n1,2,3\n",
+                3,
+                "this row has 3 values, line 2 names 2 columns; quote a value that has a comma in it.",
+            ),
             ("a,b, a\n", 1, "2 columns are named 'a'; rename all but one."),
             ('a,b\n1,"2\n3"\n', 2, "a quoted value does not end in its line; close the quote, or remove the newline"),
             ("a,b\n1,2\r3\n", 2, "a quoted value does not end in its line; close the quote, or remove the newline"),

@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 import tomllib
@@ -9,7 +10,7 @@ import pytest
 from plugin_places import Places
 
 from pytaskfarmer.errors import DefinitionError, UnknownName
-from pytaskfarmer.plugins.definitions import Definition
+from pytaskfarmer.plugins.definitions import KEYS, Definition
 from pytaskfarmer.plugins.installed import ALIASES, BUILT_IN, ENTRY_POINTS
 from pytaskfarmer.plugins.registry import Registry, describe
 
@@ -91,6 +92,14 @@ class TestNames:
         assert described.text
 
     @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in BUILT_IN for name in BUILT_IN[kind]])
+    def test_a_definition_of_a_built_in_name(self, places: Places, kind: str, name: str) -> None:
+        """A definition may name what is built in as the command line does, and is that with other options."""
+        places.ini("cwd/my.ini", f"[mine]\n{KEYS[kind]} = {name}\n[same]\n{KEYS[kind]} = {BUILT_IN[kind][name]}\n")
+        registry = places.registry()
+        mine, same = (describe(registry.definition(kind, own)) for own in ("mine", "same"))
+        assert (same.text, same.options) == (mine.text, mine.options)
+
+    @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in BUILT_IN for name in BUILT_IN[kind]])
     def test_all_built_in_ones_are_there(self, places: Places, kind: str, name: str) -> None:
         """Each built-in name leads to a class that can be imported and says in a line what it does."""
         described = describe(places.registry().definition(kind, name))
@@ -114,6 +123,17 @@ class TestNames:
         assert {"default", "shell", "mcd-runner"} <= {*caught.value.known}
         assert "digi" not in caught.value.known
         assert "Did you mean 'mcd-runner'?" in str(caught.value)
+
+    def test_a_name_of_the_other_kind(self, places: Places) -> None:
+        """Who takes a handler for a runner, or the other way round, is told what it is, and the option for it."""
+        places.ini("cwd/my.ini", "[mine]\nTaskList = m.D\n")
+        for name in ("template", "mine"):
+            with pytest.raises(UnknownName) as caught:
+                places.registry().runner(name)
+            assert f"there is no runner named {name!r}. It is a handler: -t {name}. Known: " in str(caught.value)
+            assert str(caught.value) == str(pickle.loads(pickle.dumps(caught.value)))
+        with pytest.raises(UnknownName, match=r"'python'\. It is a runner: -r python\. Known: "):
+            places.registry().handler("python")
 
     def test_an_unknown_name_where_a_file_cannot_be_read(self, places: Places) -> None:
         """The name may be in the unreadable file, so the error says so, and lists the known names all the same."""
@@ -277,7 +297,10 @@ class TestClasses:
     @pytest.mark.parametrize("target", ["Fine", "os.", ".Fine", ":Fine", "os:"])
     def test_a_target_that_is_no_dotted_name(self, places: Places, target: str) -> None:
         """A class is written with its module."""
-        assert f"{target!r} is not of the form module.Class" == complaint(places, target)
+        expected = (
+            f"{target!r} is neither of the form module.Class nor a built-in runner ({', '.join(BUILT_IN['runner'])})"
+        )
+        assert expected == complaint(places, target)
 
     def test_both_ways_to_write_a_class(self, places: Places, module: Module) -> None:
         """`module:Class` is `module.Class`."""

@@ -97,6 +97,23 @@ def test_an_option_that_cannot_be_obeyed_is_refused(install: Install, options: d
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("engine", ["charliecloud", "apptainer"])
+def test_the_shell_must_be_in_the_image(install: Install, tmp_path: Path, engine: str) -> None:
+    """Of an image that is a directory, a shell that is not there is known before a thousand tasks miss it."""
+    install("ch-run", "apptainer")
+    image = tmp_path / "image"
+    (image / "usr/bin").mkdir(parents=True)
+    (image / "bin").symlink_to("usr/bin")
+    (image / "usr/bin/sh").symlink_to("/usr/bin/somewhere")
+    (image / "opt").symlink_to("/no/such/place")
+    expected = f"the image {image} has no /bin/bash; set the option shell to one that it has, such as /bin/sh"
+    with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
+        container(image=str(image), engine=engine)
+    for shell in ("/bin/sh", "bash", "/opt/bash"):
+        container(image=str(image), engine=engine, shell=shell)
+    container(image=str(image), engine=engine, volumes=("/bin:/bin",))
+
+
 def test_no_engine_at_all_is_said(install: Install) -> None:
     """The programs that would do are listed."""
     with pytest.raises(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytaskfarmer.runners.cut_scan import TRUTH, VARIABLES, MergeError, Scan, merge, prepare, result
-from pytaskfarmer.runners.datasets import DatasetError, read_csv
+from pytaskfarmer.runners.tables import DatasetError, read_csv
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "hep_cuts" / "data" / "sample.csv"
 COLUMNS = (*VARIABLES, TRUTH)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import uproot
 
-from pytaskfarmer.runners.datasets import DatasetError, Shelf, open_dataset, read_csv, split_name
+from pytaskfarmer.runners.datasets import Shelf, open_dataset, split_name
+from pytaskfarmer.runners.tables import DatasetError, read_csv
 
 
 def columns(path: Path, *names: str) -> dict[str, list[float]]:

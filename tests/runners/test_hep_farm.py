@@ -17,7 +17,7 @@ import uproot
 from farm_driver import Farm
 
 from pytaskfarmer.runners import cut_scan
-from pytaskfarmer.runners.datasets import read_csv
+from pytaskfarmer.runners.tables import read_csv
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "hep_cuts" / "data" / "sample.csv"
 SETTINGS = 3**8

@@ -68,7 +68,7 @@ class TestTheCommandLine:
 def test_shifter_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where it is not on PATH, the runner is refused."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ValueError, match="shifter is not on PATH; install it,"):
+    with pytest.raises(ValueError, match=r"shifter is not on PATH; install it, or add its directory to PATH$"):
         ShifterRunner("docker:i:1")
 
 

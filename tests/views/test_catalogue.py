@@ -141,6 +141,15 @@ mine
       args    words""" == "\n".join(lines_of(WRITTEN, 80))
 
 
+def test_an_option_that_cannot_be_used() -> None:
+    """What a file sets and the class cannot be given is marked, and what must be there instead is said."""
+    wrong = replace(WRITTEN, written={"image": "a", "count": "many", "colour": "red"})
+    rows = list(lines_of(wrong, 100))[-6:]
+    assert "count   whole number  = many (cannot be used: must be a whole number)" in rows[1]
+    assert "colour  text          = red (cannot be used: there is no such option)" in rows[-1]
+    assert ["cannot" in row for row in rows] == [False, True, False, False, False, True]
+
+
 def test_one_that_cannot_be_imported() -> None:
     """Who asks for a name that is broken gets the error."""
     with pytest.raises(DefinitionError, match=r"my\.ini, line 3: runner 'mine': there is no module 'no_such_module'"):
