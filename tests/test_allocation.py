@@ -37,7 +37,7 @@ def test_outside_of_a_job_nothing_is_known() -> None:
 def test_a_batch_script() -> None:
     """A batch script of two nodes is in no step, though SLURM_PROCID is set there too."""
     facts = allocation.read(BATCH)
-    assert Allocation(job="123", node="node1", nodes=2, cpus=4, restarts=0) == facts
+    assert Allocation(job="123", node="node1", nodes=2, cpus=4, restarts=0, engine="slurm") == facts
     assert ("123", False) == (facts.identity, facts.in_step_of_several_nodes)
 
 
@@ -71,7 +71,7 @@ def test_garbage_is_not_known(word: str) -> None:
     """Values that are no plain numbers are as good as unset."""
     names = ["NNODES", "JOB_NUM_NODES", "CPUS_ON_NODE", "RESTART_COUNT", "JOB_END_TIME", "ARRAY_TASK_ID"]
     facts = allocation.read({"SLURM_JOB_ID": "5"} | {f"SLURM_{name}": word for name in names})
-    assert Allocation(job="5", nodes=1, restarts=0) == facts
+    assert Allocation(job="5", nodes=1, restarts=0, engine="slurm") == facts
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,57 @@ def test_garbage_is_not_known(word: str) -> None:
 )
 def test_cpus_are_what_mask_and_slurm_allow(environ: dict[str, str], mask: int, expected: int) -> None:
     """The smallest of the mask, the allocation on this node and, inside a step, the task's share; at least one."""
-    assert expected == allocation.cpus(environ, range(mask))
+    assert expected == allocation.cpus(allocation.read(environ), range(mask))
+
+
+def test_gpus_of_the_node() -> None:
+    """The number of GPUs is known where Slurm tells it; none is not the same as unknown."""
+    found = [
+        allocation.read(BATCH | more).gpus for more in ({}, {"SLURM_GPUS_ON_NODE": "0"}, {"SLURM_GPUS_ON_NODE": "4"})
+    ]
+    assert [None, 0, 4] == found
+
+
+@pytest.mark.parametrize(
+    ("tasks", "node", "expected"),
+    [
+        ("1(x2)", "1", 1),
+        ("4(x2),3", "0", 4),
+        ("4(x2),3", "1", 4),
+        ("4(x2),3", "2", 3),
+        ("4(x2),3", "3", None),
+        ("128", "0", 128),
+        ("junk", "0", None),
+        ("4(x2", "0", None),
+        ("", "0", None),
+        ("4", "", None),
+    ],
+)
+def test_the_farmers_of_a_step_on_this_node(tasks: str, node: str, expected: int | None) -> None:
+    """They are found in the step's list of nodes by the place of this one."""
+    step = STEP | {"SLURM_STEP_TASKS_PER_NODE": tasks, "SLURM_NODEID": node}
+    assert expected == allocation.read(step).farmers_here
+    assert allocation.read({name: step[name] for name in step if name != "SLURM_STEP_ID"}).farmers_here is None
+
+
+@pytest.mark.parametrize(
+    ("farmers", "cpus", "slots", "refused"),
+    [
+        (None, 4, 100, False),
+        (1, 4, 100, False),
+        (2, 4, 4, False),
+        (2, 4, 5, True),
+        (4, 128, 64, False),
+        (4, 128, 65, True),
+    ],
+)
+def test_farmers_that_crowd_a_node(farmers: int | None, cpus: int, slots: int, refused: bool) -> None:
+    """Several farmers of one step may have two slots a CPU of their node together, and no more."""
+    words = allocation.crowding(Allocation(job="1", nodes=2, cpus=cpus, farmers_here=farmers), slots)
+    assert refused == (words is not None)
+    if words is not None:
+        line = f"srun --nodes=2 --ntasks-per-node=1 --cpus-per-task={cpus} pytaskfarmer.py --proc {cpus} TASKLIST"
+        assert words.endswith(line)
 
 
 def test_slots_are_bounded_by_the_limits_of_the_process() -> None:
@@ -125,10 +175,12 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     program.chmod(0o755)
     (tmp_path / "answer").write_text("exit 1\n")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    allocation.ask.cache_clear()
     monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     yield tmp_path
+    allocation.ask.cache_clear()
     monkeypatch.undo()
     time.tzset()
 
@@ -137,9 +189,9 @@ LINE = "JobId=123 JobName=x StartTime=2023-11-14T21:13:20 EndTime=2023-11-14T22:
 
 
 def test_otherwise_scontrol_is_asked(scontrol: Path) -> None:
-    """The end comes from `scontrol show job`, in UTC, whatever the user's zone and time format are."""
+    """The end comes from `scontrol show job`, asked once, in UTC, whatever the user's zone and time format are."""
     (scontrol / "answer").write_text(f"echo '{LINE}'\n")
-    assert 1_700_000_000.0 == allocation.end_time(allocation.read(ARRAY))
+    assert [1_700_000_000.0] * 2 == [allocation.end_time(allocation.read(ARRAY)) for _ in range(2)]
     assert "--oneliner show job 120_7 UTC0 standard\n" == (scontrol / "asked").read_text()
 
 
@@ -153,6 +205,7 @@ def test_an_answer_without_an_end_is_no_error(scontrol: Path, answer: str) -> No
 def test_a_missing_scontrol_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Inside a container, where Slurm's variables are set and its programs are not there, the end is not known."""
     monkeypatch.setenv("PATH", str(tmp_path))
+    allocation.ask.cache_clear()
     assert allocation.end_time(allocation.read(BATCH)) is None
 
 

@@ -19,7 +19,7 @@ only it knows, and it is not asked to run it again.
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytaskfarmer.cluster import notes
@@ -73,13 +73,25 @@ def standing(layout: Layout) -> Standing:
 
 
 class Leader:
-    """The leader of one job; `allocations` is in how many of them, one after the other, it may run by requeue."""
+    """The leader of one job; `allocations` is in how many of them, one after the other, it may run by requeue.
 
-    def __init__(self, engine: Engine, layout: Layout, job: str, restarts: int = 0, allocations: int = 1) -> None:
+    `start` runs the farmers and returns what `run` does.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        layout: Layout,
+        job: str,
+        restarts: int = 0,
+        allocations: int = 1,
+        start: Callable[[Sequence[str]], tuple[int, bool]] | None = None,
+    ) -> None:
         self._engine = engine
         self._layout = layout
         self._job = job
         self._may_run_again = restarts + 1 < allocations
+        self._start = start or run
 
     def run(self, argv: Sequence[str]) -> int:
         """Run the farmers, if it makes sense, and return the job's exit status."""
@@ -89,7 +101,7 @@ class Leader:
             return before.judge(WORK_LEFT)
         notes.prepare(self._layout)
         notes.began(self._layout, self._job, before.ended)
-        status, told_to_end = run(argv)
+        status, told_to_end = self._start(argv)
         after = standing(self._layout)
         verdict = after.judge(status)
         if verdict == WRONG_USE:
@@ -138,12 +150,15 @@ class Leader:
 
 
 def run(argv: Sequence[str]) -> tuple[int, bool]:
-    """Run a command, pass on what signals come, and return its exit status and whether we were told to end."""
+    """Run a command, pass on what signals come, and return its exit status and whether we were told to end.
+
+    The signals stay blocked, so that none interrupts what is left to do.
+    """
     told_to_end = False
     sys.stdout.flush()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_PASSED_ON, signal.SIGCHLD})
     try:
-        child = os.posix_spawnp(argv[0], argv, os.environ, setsigmask=before)
+        child = os.posix_spawnp(argv[0], list(argv), os.environ, setsigmask=before)
     except OSError as error:
         _say(f"{argv[0]}: {error.strerror}")
         return WRONG_USE, False

@@ -1,0 +1,77 @@
+"""`Pool` whose workers are in Slurm jobs."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from slurm_cluster import Cluster
+
+from pytaskfarmer import Pool, Slurm, WorkerDied
+
+TABLE = [[3, 4, 56, 7], [22, 5, 4, 5, 7], [11, 2, 545, 235, 6, 3], [22, 45, 6, 4]]
+"""Rows of numbers, as in a well-known tutorial of pools on clusters."""
+
+
+def node(number: int) -> tuple[int, str]:
+    time.sleep(0.05)
+    return number, os.environ["SLURMD_NODENAME"]
+
+
+def die_of_three(number: int) -> int:
+    if number == 3:
+        os._exit(9)
+    return number
+
+
+@pytest.fixture(autouse=True)
+def here(slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a directory of one's own, on this Slurm."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_equals_the_builtin_map(slurm: Cluster, tmp_path: Path) -> None:
+    """The values are those of `map`, in order; the jobs are gone when the pool is, and so is its directory."""
+    with Pool(cluster=Slurm(nodes=2, workers=2, allow_local=True)) as pool:
+        assert list(map(np.std, TABLE)) == pool.map(np.std, TABLE)
+        pool.close()
+        pool.join()
+    assert "" == slurm.ask("squeue", "--noheader", "--states=PENDING,RUNNING").strip()
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_works_on_all_nodes(slurm: Cluster) -> None:
+    """Calls run on each of the nodes that were asked for."""
+    with Pool(cluster=Slurm(nodes=3, workers=1, allow_local=True)) as pool:
+        values = pool.map(node, range(60), chunksize=1)
+    assert list(range(60)) == [number for number, _ in values]
+    assert 3 == len({name for _, name in values})
+
+
+def test_a_death_costs_one_call(slurm: Cluster) -> None:
+    """A call whose worker dies raises; the others have their values."""
+    with Pool(cluster=Slurm(workers=2, allow_local=True), on_error="return") as pool:
+        values = pool.map(die_of_three, range(6))
+    assert isinstance(values[3], WorkerDied)
+    assert [0, 1, 2, 4, 5] == [value for value in values if not isinstance(value, WorkerDied)]
+
+
+def test_a_cancelled_job_is_replaced(slurm: Cluster, tmp_path: Path) -> None:
+    """Somebody cancels the job in the middle of a map: another one goes on, and every call is answered once."""
+    with Pool(cluster=Slurm(workers=1, allow_local=True), workdir=tmp_path / "w") as pool:
+        result = pool.map_async(node, range(40), chunksize=1)
+        finished = tmp_path / "w" / "finished"
+        while not (finished.exists() and finished.read_text().count("\n") >= 5):
+            time.sleep(0.05)
+        slurm.ask("scancel", "--state=RUNNING", "--me")
+        assert list(range(40)) == [number for number, _ in result.get(50)]
+
+
+def test_nodes_are_held_only_while_there_is_work(slurm: Cluster) -> None:
+    """A job ends when no calls come for a while; calls that come later get a new one."""
+    with Pool(cluster=Slurm(workers=1, linger=0.3, allow_local=True)) as pool:
+        assert [1] == pool.map(abs, [-1])
+        while slurm.ask("squeue", "--noheader", "--states=PENDING,RUNNING,COMPLETING").strip():
+            time.sleep(0.05)
+        assert [2] == pool.map(abs, [-2])
