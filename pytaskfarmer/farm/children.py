@@ -99,11 +99,13 @@ class Children:
         if self._pidfds:
             try:
                 watch = os.pidfd_open(pid)
+                self._poll.register(watch, select.EPOLLIN)
             except OSError:
                 process.signal_group(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
+                if watch >= 0:
+                    os.close(watch)
                 raise
-            self._poll.register(watch, select.EPOLLIN)
         child = Child(pid, watch, began, since)
         if watch >= 0:
             self._watched[watch] = child

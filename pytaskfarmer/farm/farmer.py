@@ -20,7 +20,7 @@ from pytaskfarmer.durations import format_duration
 from pytaskfarmer.farm import process
 from pytaskfarmer.farm.deadline import Deadline, Pace
 from pytaskfarmer.farm.feeding import Feed
-from pytaskfarmer.farm.place import Place
+from pytaskfarmer.farm.place import BATCH_SIGNALS, Place
 from pytaskfarmer.farm.rules import Rules
 from pytaskfarmer.farm.signals import Signals
 from pytaskfarmer.farm.slots import Slots
@@ -36,9 +36,6 @@ from pytaskfarmer.workdir.opening import Opened
 from pytaskfarmer.workdir.results import Results
 from pytaskfarmer.workdir.roster import HEARTBEAT
 
-_BATCH_SIGNALS = frozenset(
-    {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGKILL}
-)
 _DOUBT_SECONDS = 2.0
 _FAILURES_SHOWN = 10
 _LONGEST_BACKOFF = 60.0
@@ -89,6 +86,7 @@ class Farmer:
         self._hurried_at: float | None = None
         self._draining: str | None = None
         self._nothing_fits = False
+        self._told_no_room: OSError | None = None
         self._last_beat = time.monotonic()
         self._last_look = 0.0
 
@@ -107,10 +105,10 @@ class Farmer:
             at_the_end.callback(self._slots.close)
             at_the_end.callback(self._close_runner)
             at_the_end.callback(self._logs.close)
+            at_the_end.callback(self._results.close)
             at_the_end.callback(self._slots.file_again)
             at_the_end.callback(process.end_strays, ())
             at_the_end.callback(self._children.signal_all, signal.SIGKILL)
-            at_the_end.callback(self._results.close)
             self._loop(signals)
             self._dismiss_workers(signals)
         return self._summary(time.monotonic() - begin)
@@ -191,7 +189,8 @@ class Farmer:
 
     def _need(self) -> Need:
         at_rest = not (self._slots.running or self._doubtful)
-        return Need(self._slots.free, at_rest, bool(self._visits.queue or self._retries), self._closing)
+        waits = bool(self._visits.queue or self._retries or self._slots.no_room)
+        return Need(self._slots.free, at_rest, waits, self._closing)
 
     def _pause(self) -> float:
         """Return for how many seconds nothing needs to be done unless something happens."""
@@ -210,9 +209,15 @@ class Farmer:
     # -- ends
 
     def _take_in(self, ready: list[int], now: float) -> None:
-        for attempt, sentenced in self._slots.ended(ready):
+        ended = list(self._slots.ended(ready))
+        if self._slots.no_room is not None and self._slots.no_room is not self._told_no_room:
+            self._told_no_room = self._slots.no_room
+            self._visits.trouble(self._slots.no_room)
+        if self._slots.no_room is not None and self._closing:
+            ended += self._slots.surrender()
+        for attempt, sentenced in ended:
             # A batch system that ends its allocation signals the tasks too, and they die before we are told.
-            if not sentenced and attempt.status < 0 and -attempt.status in _BATCH_SIGNALS:
+            if not sentenced and attempt.status < 0 and -attempt.status in BATCH_SIGNALS:
                 self._doubtful.append((now if self._stopping else now + _DOUBT_SECONDS, attempt))
             else:
                 self._settle(attempt)
@@ -291,8 +296,7 @@ class Farmer:
         try:
             self._start_attempt(self._slots, place, context, output)
         except CannotStart as error:
-            failed = self._slots.fail(place, error.reason, error.command)
-            if failed is not None:
+            for failed, _ in self._slots.fail(place, error.reason, error.command, context.environment):
                 self._settle(failed)
         except Unfit:
             self._put_off(place)
@@ -330,9 +334,7 @@ class Farmer:
             self._last_beat = now
             with contextlib.suppress(OSError):  # the next section's fence knows what it means
                 self._books.life.beat()
-        with contextlib.suppress(OSError):  # as with the logs
-            self._results.sync()
-        self._visits.sync(now)
+        self._visits.sync(now, self._results)
         if now - self._last_look >= 0.1:
             self._last_look = now
             if not self._children.lingering:
@@ -353,8 +355,8 @@ class Farmer:
                 pass
             self._children.tend(time.monotonic())
             self._obey(signals, time.monotonic())
-            moment = self._children.next_event() or 0.0
-            pause = max(0.0, min(moment - time.monotonic(), 1.0))
+            moment = self._children.next_event()
+            pause = 1.0 if moment is None else max(0.0, min(moment - time.monotonic(), 1.0))
             ready = [descriptor for descriptor, _ in self._poll.poll(pause)]
 
     def _close_runner(self) -> None:

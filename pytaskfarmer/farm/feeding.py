@@ -86,5 +86,6 @@ class Feed:
 
     def extend(self, books: Books) -> int:
         """Take in what has come; in a section. Return the number of tasks."""
+        new = self._growth.extend(books)
         self.shows = False
-        return self._growth.extend(books)
+        return new

@@ -1,8 +1,14 @@
 """Which attempt is where, and what an exit status means."""
 
+import signal
 from typing import NamedTuple
 
 from pytaskfarmer.task import Outcome, Task
+
+BATCH_SIGNALS = frozenset(
+    {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGKILL}
+)
+"""With which a batch system ends the processes of an allocation, before or after it tells the farmer."""
 
 
 class Place(NamedTuple):

@@ -2,7 +2,8 @@
 
 An attempt is a process of its own, or a call of a warm worker (`workers`). A slot is free again only when nothing of
 its process group is left (`children`), what the attempt left on the disk has been tidied up (`Command.finish`), and its
-output and its result are kept.
+output and its result are kept. Where there is no room for a result, nobody hears of the attempt's end before there is:
+output waits in a file for an audit to find it, but a result that is not kept dies with the farmer.
 
 Ended from outside, an attempt is a process that gets the ladder, or a call whose worker gets it. What uses more memory
 than it may (`memory`) gets no grace. Whatever left the group is killed last, as far as it still carries the task's
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _Finish = Callable[[int], Command | None]
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the latter is what a shell makes of it
+_TRY_AGAIN, _PATIENCE_WITH_NODE = 0.6, 30.0
 _KERNEL = "killed by the kernel, which had no memory left"
 
 
@@ -73,11 +75,14 @@ class Slots:
         self._task_timeout = rules.task_timeout
         self._running: dict[int, Running] = {}
         self._of_child: dict[Child, Running] = {}
-        self._unfiled: list[tuple[Attempt, bytes | None]] = []
+        self._unfiled: list[tuple[Attempt, bool, bytes | None]] = []
+        self._untidied: list[tuple[Running, Command, float]] = []
+        self._try_at = 0.0
+        self.no_room: OSError | None = None
         self._logs = logs
         self._results = results
         self.children = Children(poll)
-        self.workers = Workers(self.children, poll, concurrency, max_tasks, rules.shares)
+        self.workers = Workers(self.children, poll, concurrency, max_tasks, rules.grace, rules.shares)
         self._shares, self._concurrency = rules.shares, concurrency
         self._kernel = KernelKills()
         self._memory = _watch(rules.memory and rules.memory * concurrency)
@@ -123,23 +128,27 @@ class Slots:
         self.workers.hand(place, request, new, environment, output)
         self._running[place.slot] = Running(place, environment, None, None, time.time(), math.inf)
 
-    def fail(self, place: Place, error: Exception, command: Command | None = None) -> Attempt | None:
+    def fail(
+        self, place: Place, error: Exception, command: Command | None, environment: Mapping[str, str]
+    ) -> list[tuple[Attempt, bool]]:
         """Take note that an attempt could not start: 126 not permitted, else 127.
 
-        Returns its end, or None if there is something to tidy up first.
+        Returns its end as `ended` does, or nothing if there is something to tidy up first.
         """
         self._logs.note(place.task.id, place.slot, f"pytaskfarmer: cannot start the task: {error}")
         status = 126 if isinstance(error, PermissionError) else 127
-        run = Running(place, {}, None, command.finish if command else None, time.time(), time.monotonic())
+        run = Running(place, environment, None, command.finish if command else None, time.time(), time.monotonic())
         run.ended = Attempt(*place, Outcome.FAILED_TO_START, status, run.began, 0.0)
         self._running[place.slot] = run
-        return None if self._tidies_up(run, status) else self._over(run)
+        return [] if self._tidies_up(run, status) else self._over(run)
 
     # -- ends
 
     def ended(self, signalled: Iterable[int]) -> Iterator[tuple[Attempt, bool]]:
         """Yield what has ended, and whether the ladder had begun for it, and free its slot."""
         signalled = list(signalled)
+        if time.monotonic() >= self._try_at:
+            yield from self._try_again()
         for event in self.workers.heard(signalled):
             yield from self._call_event(event)
         for child in self.children.gone(signalled):
@@ -171,7 +180,7 @@ class Slots:
             what = "process" if child.killed == 1 else "processes"
             self._logs.note(task.id, slot, f"pytaskfarmer: killed {child.killed} {what} that the task left behind")
         if not self._tidies_up(run, end.status):
-            yield self._over(run), run.sentence is not None
+            yield from self._over(run)
 
     def _call_event(self, event: Begun | Done | Lost) -> Iterator[tuple[Attempt, bool]]:
         run = self._running[event.slot]
@@ -198,7 +207,7 @@ class Slots:
             result = None
         elif outcome is not Outcome.SUCCESS:
             result = result or b""  # for whoever follows the results to learn of the failure
-        yield self._over(run, result), run.sentence is not None
+        yield from self._over(run, result)
 
     def _blame_for_memory(self, child: Child) -> None:
         """Find out whether the kernel killed a child that nobody else has killed."""
@@ -214,29 +223,44 @@ class Slots:
         """Start what tidies up after an attempt; return False if there is nothing to do."""
         if run.finish is None:
             return False
-        task, slot = run.place.task, run.place.slot
         try:
             command = run.finish(status)
-            if command is None:
-                return False
+        except (Exception, SystemExit) as error:
+            return self._cannot_tidy_up(run, error)
+        return command is not None and self._tidy_up(run, command, time.monotonic())
+
+    def _tidy_up(self, run: Running, command: Command, since: float) -> bool:
+        """Start it, or put it off where the node is full, which has been so since then at most; else like the above."""
+        task, slot = run.place.task, run.place.slot
+        run.child = None
+        try:
             output = self._logs.resume(task.id, slot)
             try:
                 run.child = self.children.start(command, run.environment, output, cpus=self._cpus(slot))
             finally:
                 os.close(output)
         except Exception as error:
-            self._logs.note(task.id, slot, f"pytaskfarmer: cannot tidy up after the task: {error}")
-            self._blame_tidying(run, 1)
-            return False
+            full = isinstance(error, OSError) and error.errno in process.NODE_IS_FULL
+            if not full or time.monotonic() - since > _PATIENCE_WITH_NODE:
+                return self._cannot_tidy_up(run, error)
+            self._untidied.append((run, command, since))
+            self._try_at = time.monotonic() + _TRY_AGAIN
+            return True
         self._of_child[run.child] = run
         if run.sentence is not None:
             self.children.sentence(run.child, None, self._grace)
         return True
 
-    def _tidied_up(self, run: Running, status: int) -> Iterator[tuple[Attempt, bool]]:
+    def _cannot_tidy_up(self, run: Running, error: BaseException) -> bool:
+        what = f"pytaskfarmer: cannot tidy up after the task: {error}"
+        self._logs.note(run.place.task.id, run.place.slot, what)
+        self._blame_tidying(run, 1)
+        return False
+
+    def _tidied_up(self, run: Running, status: int) -> list[tuple[Attempt, bool]]:
         if status:
             self._blame_tidying(run, status)
-        yield self._over(run), run.sentence is not None
+        return self._over(run)
 
     def _blame_tidying(self, run: Running, status: int) -> None:
         """Let a task that had succeeded fail, or go back if it is being stopped."""
@@ -244,29 +268,48 @@ class Slots:
         if run.ended.outcome is Outcome.SUCCESS:
             run.ended = replace(run.ended, outcome=run.sentence or outcome_of(status), status=status)
 
-    def _over(self, run: Running, result: bytes | None = None) -> Attempt:
-        """Let go of an attempt and return its end; its slot is free when output and result are kept."""
+    def _over(self, run: Running, result: bytes | None = None) -> list[tuple[Attempt, bool]]:
+        """Let go of an attempt and return its end, unless there is no room for its result."""
         assert run.ended is not None
         del self._running[run.place.slot]
         self.busy_seconds += run.ended.duration
-        self._file(run.ended, result)
-        return run.ended
+        return self._file(run.ended, run.sentence is not None, result)
 
-    def _file(self, attempt: Attempt, result: bytes | None) -> None:
+    def _file(self, attempt: Attempt, sentenced: bool, result: bytes | None) -> list[tuple[Attempt, bool]]:
         """Keep output and result and free the slot; where the disk is full, the slot waits until they are kept."""
         try:
             self._logs.end(attempt)  # first, so that whoever reads the result finds what was printed
             if result is not None:
                 self._results.keep(attempt, result)
-        except OSError:
-            self._unfiled.append((attempt, result))
+        except OSError as error:
+            self._unfiled.append((attempt, sentenced, result))
+            self._try_at = time.monotonic() + _TRY_AGAIN
+            if result is not None:
+                self.no_room = error
+                return []
         else:
             self._free.append(attempt.slot)
+        return [(attempt, sentenced)]
 
-    def file_again(self) -> None:
-        """Try once more to keep what there was no space for."""
-        for attempt, result in [self._unfiled.pop() for _ in range(len(self._unfiled))]:
-            self._file(attempt, result)
+    def _try_again(self) -> Iterator[tuple[Attempt, bool]]:
+        """Try once more what the disk or the node had no room for."""
+        yield from self.file_again()
+        untidied, self._untidied = self._untidied, []
+        for run, command, since in untidied:
+            if not self._tidy_up(run, command, since):
+                yield from self._over(run)
+
+    def file_again(self) -> list[tuple[Attempt, bool]]:
+        """Try once more to keep what there was no space for, and return the ends of which nobody has heard yet."""
+        unfiled, self._unfiled, self.no_room = self._unfiled, [], None
+        return [end for each in unfiled for end in self._file(*each) if each[2] is not None]
+
+    def surrender(self) -> list[tuple[Attempt, bool]]:
+        """Give up results for which there is no room, and return the ends of their attempts: as if stopped by us."""
+        lost = [attempt for attempt, _, result in self._unfiled if result is not None]
+        self._unfiled = [(attempt, sentenced, None) for attempt, sentenced, _ in self._unfiled]
+        self.no_room = None
+        return [(replace(attempt, outcome=Outcome.STOPPED), True) for attempt in lost]
 
     # -- the ladder
 
@@ -274,14 +317,16 @@ class Slots:
         """Begin the ladder for every attempt that has not ended by itself."""
         for slot in self.workers.sentence_all(self._stop_signal, self._grace):
             self._running[slot].sentence = outcome
-        for run in self._of_child.values():
+        for run in [*self._of_child.values(), *(run for run, _, _ in self._untidied)]:
             self._sentence(run, outcome)
 
     def _sentence(self, run: Running, outcome: Outcome) -> None:
         """What tidies up after a task is not told to stop, but has no longer than the grace either."""
         if run.sentence is not None:
             return
-        if run.child is None:
+        if run.child is None and run.ended is not None:
+            began = True  # what tidies up could not be started yet
+        elif run.child is None:
             began = self.workers.sentence(run.place.slot, self._stop_signal, self._grace)
         else:
             number = self._stop_signal if run.ended is None else None
@@ -291,7 +336,6 @@ class Slots:
 
     def tend(self, now: float) -> None:
         """Begin the ladder for attempts beyond their time limit, and KILL what had its grace."""
-        self.file_again()
         if self._task_timeout is not None:
             for run in list(self._running.values()):
                 if now - run.since >= self._task_timeout:
@@ -318,6 +362,8 @@ class Slots:
     def next_event(self) -> float | None:
         """Return when (monotonic clock) something must be looked at without being signalled."""
         moments = [self.workers.next_event(), self.children.next_event()]
+        if self._unfiled or self._untidied:
+            moments.append(self._try_at)
         if self._memory is not None and self._running:
             moments.append(self._memory.due)
         if self._task_timeout is not None:

@@ -22,6 +22,7 @@ from pytaskfarmer.farm.watching import Observer
 from pytaskfarmer.task import Task
 from pytaskfarmer.workdir import identity
 from pytaskfarmer.workdir.books import Books, Overdue
+from pytaskfarmer.workdir.results import Results
 
 _MOST_A_SECOND = 20
 _COMMIT_SPACING = 0.1
@@ -88,7 +89,7 @@ class Visits:
             moments.append(0.0 if need.at_rest else self._last_commit + _COMMIT_SPACING)
         if self._grows and not need.closing:
             moments.append(0.0)
-        if self.leaving.exhausted and not need.closing and not need.waits and need.free and not self._fed:
+        if self.leaving.exhausted and not need.closing and not need.waits and need.free and self._decides:
             moments.append(self.leaving.due(at_rest=need.at_rest))
         if self.in_trouble:
             moments.append(0.0)
@@ -101,6 +102,11 @@ class Visits:
     @property
     def _fed(self) -> bool:
         return self._feed is not None and self._feed.open
+
+    @property
+    def _decides(self) -> bool:
+        """Whether an empty list calls for a decision: no more will come, or what has come was lost on the way."""
+        return not self._fed or self._books.unsettled
 
     def _wants_tasks(self, need: Need) -> bool:
         return not (need.closing or self.in_trouble or self.leaving.exhausted) and self._block(need) > 0
@@ -171,8 +177,8 @@ class Visits:
             self.leaving.found_more()
         if self._wants_tasks(need):
             self._claim(now, need)
-        elif need.at_rest and not need.waits and self.leaving.exhausted and not self._fed:
-            return self.leaving.decide(now) is Decision.LEAVE and self._retire()
+        elif need.at_rest and not need.waits and self.leaving.exhausted and self._decides:
+            return self.leaving.decide(now) is Decision.LEAVE and not self._fed and self._retire()
         return False
 
     def _claim(self, now: float, need: Need) -> None:
@@ -210,11 +216,13 @@ class Visits:
 
     # -- between visits
 
-    def sync(self, now: float) -> None:
-        """Force the books to the disk: at most once a second, and never for more than a twentieth of the time."""
-        if not self._unsynced or now - self._last_sync < max(_SYNC_SPACING, _SYNC_SHARE * self._sync_cost):
+    def sync(self, now: float, results: Results) -> None:
+        """Force results and books to the disk: at most once a second, and for no more than a twentieth of the time."""
+        spacing = max(_SYNC_SPACING, _SYNC_SHARE * self._sync_cost)
+        if not (self._unsynced or results.unsynced) or now - self._last_sync < spacing:
             return
         try:
+            results.sync()
             self._books.sync()
             self._unsynced = False
         except OSError as error:

@@ -5,14 +5,22 @@ them and replaced when it is gone, or has had as many calls as it may. Its serva
 it; a call begins when it is sent, so that start-up counts against nobody's time limit.
 
 When a worker dies, the call that was executing is to blame (`wire.Mark`); the others it held are innocent, and start
-anew. A worker that cannot make its servant is no task's fault: its calls go back, and if there never was a good one, or
-it happens again and again, the farmer must end, since letting every task of the list fail would be worse.
+anew. Where calls are beyond their time and their worker has heard that they are cancelled, they are to blame. A worker
+that cannot make its servant is no task's fault: its calls go back, and if there never was a good one, or it happens
+again and again, the farmer must end, since letting every task of the list fail would be worse.
+
+A task has all that its worker has, so what comes over the line may be anything. A worker that says what makes no sense
+is killed; one that has closed its line can answer no call any more, and is killed if it does not end by itself.
 """
 
+import errno
+import fcntl
 import os
 import select
 import signal
 import socket
+import struct
+import termios
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,13 +29,19 @@ from typing import NamedTuple
 from pytaskfarmer.errors import FarmError
 from pytaskfarmer.farm import process
 from pytaskfarmer.farm.children import Child, Children, End
-from pytaskfarmer.farm.place import Place
+from pytaskfarmer.farm.place import BATCH_SIGNALS, Place
 from pytaskfarmer.farm.resources import Share
 from pytaskfarmer.plugins.contracts import Command
+from pytaskfarmer.task import printable
 from pytaskfarmer.worker import wire
 from pytaskfarmer.worker.wire import Kind, Message
 
 _STRIKES = 3
+_MESSAGES_AT_A_TIME = 64
+_MOST_UNREAD = 1000
+_SEND_AGAIN = 0.05
+_NO_ROOM = frozenset({*process.NODE_IS_FULL, errno.ENOBUFS, errno.ETOOMANYREFS})
+"""Why a message cannot be sent now."""
 
 
 class Unfit(Exception):
@@ -85,6 +99,8 @@ class _Worker:
     cpus: Collection[int] | None
     calls: dict[int, _Call] = field(default_factory=dict)
     cancelled: dict[int, float] = field(default_factory=dict)
+    overdue: frozenset[int] = frozenset()
+    patience_ends: float | None = None
     had: int = 0
     ready: bool = False
     leaving: bool = False
@@ -92,7 +108,10 @@ class _Worker:
 
 
 class Workers:
-    """The workers of one farmer, with a share each; `unfit` says why none can be had, once that is clear."""
+    """The workers of one farmer, with a share each; `unfit` says why none can be had, once that is clear.
+
+    A worker that is told to end by itself has `grace` seconds for it.
+    """
 
     def __init__(
         self,
@@ -100,19 +119,21 @@ class Workers:
         poll: select.epoll,
         concurrency: int,
         max_tasks: int | None,
+        grace: float,
         shares: Sequence[Share] = (),
     ) -> None:
         self._children = children
         self._poll = poll
         self._concurrency = concurrency
         self._max_tasks = max_tasks
+        self._grace = grace
         self._shares = shares
         self._current: dict[int, _Worker] = {}
         self._of_line: dict[int, _Worker] = {}
         self._of_child: dict[Child, _Worker] = {}
         self._tidying: set[Child] = set()
         self._begun: list[Begun] = []
-        self._ever_ready = False
+        self._ever_ready = self._dismissed = False
         self._strikes = 0
         self.unfit: str | None = None
 
@@ -121,11 +142,13 @@ class Workers:
     ) -> None:
         """Hand a call to the worker of its slot, started by `new` if need be; close `output` when it is sent.
 
-        Raises, after closing it: OSError if the node has no room for a worker, or the worker for the request;
-        `Unfit` if the worker cannot be started; ValueError for a request that is too long.
+        Raises, after closing it: OSError if the node has no room for a worker; `Unfit` if the worker cannot be started;
+        ValueError or TypeError for a request that is too long, or no bytes.
         """
         call = _Call(place, request, output)
         try:
+            if not isinstance(request, bytes):
+                raise TypeError(f"the runner's request is {type(request).__name__}, and must be bytes")
             if len(request) > wire.LONGEST_REQUEST:
                 raise ValueError(f"the request is {len(request):,} bytes long; at most {wire.LONGEST_REQUEST:,} can be")
             number = place.slot // self._concurrency
@@ -144,7 +167,7 @@ class Workers:
         cpus = self._shares[number].cpus if self._shares else None
         try:
             return self._started(new(), environment, output, cpus)
-        except (OSError, FarmError, ValueError, TypeError) as error:
+        except (OSError, FarmError, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, OSError) and error.errno in process.NODE_IS_FULL:
                 raise
             self.unfit = f"it cannot be started: {error}"
@@ -172,7 +195,7 @@ class Workers:
         return worker
 
     def _sent(self, worker: _Worker, call: _Call) -> bool:
-        """Send a call, unless its worker is not ready yet; return False if the worker has died. Raises OSError."""
+        """Send a call if its worker is ready and has room for it; return False if the worker has died."""
         if not worker.ready:
             return True
         task, attempt, slot = call.place
@@ -182,6 +205,10 @@ class Workers:
         except (BrokenPipeError, ConnectionResetError):
             worker.leaving = True
             return False
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            return True  # `tend` tries again
         call.sent = True
         os.close(call.output)
         self._begun.append(Begun(slot, time.time(), time.monotonic()))
@@ -201,8 +228,8 @@ class Workers:
         begun, self._begun = self._begun, []
         return begun
 
-    def _listen(self, worker: _Worker) -> Iterator[Begun | Done]:
-        while True:
+    def _listen(self, worker: _Worker, most: int = _MESSAGES_AT_A_TIME) -> Iterator[Begun | Done]:
+        for _ in range(most):  # other slots, and signals, have their turn while one talks without end
             try:
                 data = worker.line.recv(wire.LARGEST_MESSAGE)
             except BlockingIOError:
@@ -211,30 +238,40 @@ class Workers:
                 data = b""
             if not data:
                 self._hang_up(worker)
+                worker.patience_ends = time.monotonic() + self._grace
                 return
-            message = wire.decode(data)
-            if message.kind is Kind.READY:
-                self._begin(worker)
+            try:
+                message = wire.decode(data)
+                call = worker.calls[message.slot] if message.kind in {Kind.PART, Kind.DONE} else None
+            except (struct.error, ValueError, KeyError):
+                self._give_up_on(worker)
+                return
+            if message.kind is Kind.READY and not worker.ready:
+                worker.ready = self._ever_ready = True
+                self._send_again(worker)
             elif message.kind is Kind.UNFIT:
-                worker.unfit = message.payload.decode(errors="replace")
-            elif message.kind is Kind.PART:
-                worker.calls[message.slot].parts.append(message.payload)
-            elif message.kind is Kind.DONE:
+                worker.unfit = printable(message.payload.decode(errors="replace"), limit=1000)
+            elif call is not None and message.kind is Kind.PART:
+                call.parts.append(message.payload)
+            elif call is not None:
                 yield from self._take_begun()
-                call = worker.calls.pop(message.slot)
+                del worker.calls[message.slot]
                 worker.cancelled.pop(message.slot, None)
                 self._strikes = 0
                 result = b"".join((*call.parts, message.payload)) if call.parts or message.attempt else None
                 yield Done(message.slot, message, worker.child.pid, result)
                 if worker.leaving and not worker.calls:
-                    self._hang_up(worker)
+                    self._let_go(worker, self._grace)
                     return
 
-    def _begin(self, worker: _Worker) -> None:
-        worker.ready = self._ever_ready = True
+    def _send_again(self, worker: _Worker) -> None:
         for call in worker.calls.values():
-            if not self._sent(worker, call):
+            if not call.sent and not self._sent(worker, call):
                 return  # its child will tell
+
+    def _give_up_on(self, worker: _Worker) -> None:
+        self._hang_up(worker)
+        self._children.sentence(worker.child, None, 0.0)
 
     def _hang_up(self, worker: _Worker) -> None:
         """Let a worker end by itself: it reads the end of the line."""
@@ -253,7 +290,8 @@ class Workers:
         if worker is None:
             return
         if worker.line.fileno() >= 0:
-            yield from self._listen(worker)
+            yield from self._listen(worker, _MOST_UNREAD)
+        yield from self._take_begun()
         self._hang_up(worker)
         assert child.end is not None
         mark, pad = worker.mark.read(), bytes(worker.mark.pad)
@@ -265,27 +303,33 @@ class Workers:
         for slot, call in worker.calls.items():
             if not call.sent:
                 os.close(call.output)
-            innocent = not call.sent or mark not in {slot + 1, wire.BETWEEN}
+            guilty = slot in worker.overdue if worker.overdue else mark in {slot + 1, wire.BETWEEN}
+            innocent = not (call.sent and guilty)
             result = b"".join((*call.parts, pad))
             yield Lost(slot, innocent, child.pid, end, why, result, child.fault is not None)
         self._tidy_up(worker, child.end.status)
 
     def _strike(self, worker: _Worker, end: End) -> None:
         self._strikes += 1
-        if not self._ever_ready or self._strikes >= _STRIKES:
+        by_itself = worker.child.fault or -end.status not in BATCH_SIGNALS
+        if (by_itself and not self._ever_ready) or self._strikes >= _STRIKES:
             self.unfit = self.unfit or worker.unfit or worker.child.fault or _never_ready(end)
 
     def _tidy_up(self, worker: _Worker, status: int) -> None:
-        command = worker.finish(status) if worker.finish else None
-        if command is None:
-            return
-        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            self._tidying.add(self._children.start(command, worker.environment, nowhere, cpus=worker.cpus))
-        except OSError:
-            pass  # nobody to tell; the farmer's last look at its descendants is left
-        finally:
-            os.close(nowhere)
+            command = worker.finish(status) if worker.finish else None
+            if command is None:
+                return
+            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                child = self._children.start(command, worker.environment, nowhere, cpus=worker.cpus)
+            finally:
+                os.close(nowhere)
+        except (Exception, SystemExit):
+            return  # nobody to tell; the farmer's last look at its descendants is left
+        self._tidying.add(child)
+        if self._dismissed:
+            self._children.sentence(child, None, self._grace)
 
     # -- the ladder
 
@@ -315,16 +359,33 @@ class Workers:
         return slots
 
     def tend(self, now: float) -> None:
-        """KILL workers that have not obeyed in time: of their calls, the one that is executing is to blame."""
+        """KILL workers that have not obeyed in time, and try again to send what there was no room for.
+
+        If such a worker has not even read that a call is cancelled, the one that is executing is to blame.
+        """
         for worker in self._of_child.values():
             if worker.cancelled and min(worker.cancelled.values()) <= now:
+                if _has_read_all(worker.line):
+                    worker.overdue = frozenset(slot for slot, until in worker.cancelled.items() if until <= now)
                 worker.cancelled.clear()
                 worker.leaving = True
                 self._children.sentence(worker.child, None, 0.0)
+            if worker.patience_ends is not None and now >= worker.patience_ends:
+                worker.patience_ends = None
+                self._children.sentence(worker.child, None, 0.0)
+            if worker.ready and worker.line.fileno() >= 0:
+                self._send_again(worker)
 
     def next_event(self) -> float | None:
         """Return when (monotonic clock) `tend` has something to do."""
-        return min((at for worker in self._of_child.values() for at in worker.cancelled.values()), default=None)
+        moments: list[float] = []
+        for worker in self._of_child.values():
+            moments += worker.cancelled.values()
+            if worker.patience_ends is not None:
+                moments.append(worker.patience_ends)
+            if worker.ready and worker.line.fileno() >= 0 and not all(call.sent for call in worker.calls.values()):
+                moments.append(time.monotonic() + _SEND_AGAIN)
+        return min(moments, default=None)
 
     @property
     def leaders(self) -> list[int]:
@@ -344,6 +405,7 @@ class Workers:
 
     def dismiss(self, grace: float) -> None:
         """Let all workers end by themselves, and KILL those that have not after the grace."""
+        self._dismissed = True
         for worker in list(self._of_child.values()):
             self._let_go(worker, grace)
         for child in self._tidying:
@@ -352,6 +414,14 @@ class Workers:
     def _let_go(self, worker: _Worker, grace: float) -> None:
         self._hang_up(worker)
         self._children.sentence(worker.child, None, grace)
+
+
+def _has_read_all(line: socket.socket) -> bool:
+    """Whether the other end has taken in all that was sent."""
+    try:
+        return fcntl.ioctl(line.fileno(), termios.TIOCOUTQ, bytes(4)) == bytes(4)
+    except (OSError, ValueError):
+        return False  # it is closed
 
 
 def _never_ready(end: End) -> str:

@@ -10,9 +10,9 @@ def bar(of: str) -> Callable[[int, int], object]:
 
     progress = Progress(console=Console(stderr=True), transient=True)
     task = progress.add_task(of)
-    progress.start()
 
     def show(done: int, total: int) -> None:
+        progress.start()  # here, so that nothing stays on the screen if it never comes to this
         progress.update(task, completed=done, total=total)
         if done == total:
             progress.stop()

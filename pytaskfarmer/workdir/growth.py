@@ -10,7 +10,7 @@ which the next audit takes from the list.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from pytaskfarmer.errors import TasklistError
@@ -22,36 +22,60 @@ from pytaskfarmer.workdir.source import write_stack
 _FEW = 4096
 
 
+class _Seen:
+    """The lines from the beginning of the list up to some point."""
+
+    def __init__(self, digest: "hashlib._Hash", offset: int, tasks: int) -> None:
+        self.digest, self.offset, self.tasks = digest, offset, tasks
+
+    def copy(self) -> "_Seen":
+        return _Seen(self.digest.copy(), self.offset, self.tasks)
+
+    def add(self, lines: Iterable[tuple[int, bytes]]) -> None:
+        for _, text in lines:
+            self.digest.update(text + b"\n")
+            self.offset += len(text) + 1
+            self.tasks += 1
+
+
 class Growth:
     """How much of the list at `path` this farmer has seen."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._digest = hashlib.sha256()
-        self._offset = self._tasks = 0
+        self._seen = _Seen(hashlib.sha256(), 0, 0)
+        self._size = 0
 
     def shows(self) -> bool:
-        """Whether there is more in the list than was seen; needs no lock."""
-        return os.stat(self._path).st_size > self._offset
+        """Whether the list has grown since it was read; needs no lock. A list that is away shows nothing."""
+        try:
+            return os.stat(self._path).st_size > max(self._size, self._seen.offset)
+        except OSError:
+            return False
 
     def extend(self, books: Books) -> int:
-        """Make tasks of the complete lines that nobody has taken yet; in a section. Return their number."""
-        known = books.register
-        for _, text in islice(self._lines(), known.tasks - self._tasks):
-            self._see(text)
-        if self._tasks < known.tasks:
-            raise TasklistError(self._path, None, f"has {self._tasks} lines, and had {known.tasks}.")
-        status, offset = os.stat(self._path), self._offset
-        for _, text in self._lines():
-            self._see(text)
-        new = self._tasks - known.tasks
+        """Make tasks of the complete lines that nobody has taken yet; in a section. Return their number.
+
+        After an OSError it is to be called again. If what failed was the last step, then what was new is nowhere: the
+        books are unsettled, and an audit is to follow.
+        """
+        known, status, seen = books.register, os.stat(self._path), self._seen.copy()
+        seen.add(islice(self._lines(seen.offset), known.tasks - seen.tasks))
+        if seen.tasks < known.tasks:
+            raise TasklistError(self._path, None, f"has {seen.tasks} lines, and had {known.tasks}.")
+        offset = seen.offset
+        seen.add(self._lines(offset))
+        new = seen.tasks - known.tasks
+        unsettled = books.unsettled
         if new:
             with books.unsettling():
                 books.register = register.update(
-                    books.layout, known, size=status.st_size, mtime_ns=status.st_mtime_ns, tasks=self._tasks,
-                    digest=self._digest.hexdigest(), generation=known.generation + 1,
+                    books.layout, known, size=status.st_size, mtime_ns=status.st_mtime_ns, tasks=seen.tasks,
+                    digest=seen.digest.hexdigest(), generation=known.generation + 1,
                 )  # fmt: skip
                 self._stack(books, islice(self._lines(offset, known.tasks), new), few=new <= _FEW)
+            books.unsettled = unsettled  # what failed earlier still waits for an audit
+        self._seen, self._size = seen, status.st_size
         return new
 
     def _stack(self, books: Books, tasks: Iterator[tuple[int, bytes]], *, few: bool) -> None:
@@ -67,15 +91,10 @@ class Growth:
         finally:
             disk.unlink(private)
 
-    def _see(self, text: bytes) -> None:
-        self._digest.update(text + b"\n")
-        self._offset += len(text) + 1
-        self._tasks += 1
-
-    def _lines(self, offset: int | None = None, first: int = 0) -> Iterator[tuple[int, bytes]]:
-        """Yield number and text of each complete line from `offset` on, or of those not seen yet."""
+    def _lines(self, offset: int, first: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield the text of each complete line from `offset` on, numbered from `first` on."""
         with open(self._path, "rb") as file:
-            file.seek(self._offset if offset is None else offset)
+            file.seek(offset)
             for number, line in enumerate(file, start=first):
                 if not line.endswith(b"\n"):
                     return  # for good: the rest of it may come while we read, and is no line

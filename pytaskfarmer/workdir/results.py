@@ -11,6 +11,7 @@ Where it still fails: like the logs, results are forced to the disk only now and
 lose the latest although the books know their tasks as finished.
 """
 
+import contextlib
 import os
 import re
 import zlib
@@ -53,7 +54,7 @@ class Results:
     def __init__(self, layout: Layout, farmer: str) -> None:
         self._layout, self._farmer = layout, farmer
         self._file, self._size = -1, 0
-        self._unsynced = False
+        self.unsynced = False
 
     def keep(self, attempt: Attempt, data: bytes) -> None:
         """Append a result. Raises OSError, with nothing appended."""
@@ -73,16 +74,18 @@ class Results:
             disk.truncate(self._file, self._size)
             raise
         self._size += len(record)
-        self._unsynced = True
+        self.unsynced = True
 
     def sync(self) -> None:
         """Force what was kept to the disk. Raises OSError."""
-        if self._unsynced:
+        if self.unsynced:
             disk.sync(self._file)
-            self._unsynced = False
+            self.unsynced = False
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Force what was kept to the disk, and let go of the file."""
+        with contextlib.suppress(OSError):  # as with the logs
+            self.sync()
         if self._file >= 0:
             fd, self._file = self._file, -1
             disk.close(fd)

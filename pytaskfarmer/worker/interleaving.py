@@ -30,6 +30,7 @@ class _Calls:
         self._servant, self._line, self._stage = servant, line, stage
         self._tasks: dict[int, asyncio.Task[tuple[int, bytes | None]]] = {}
         self._ended = asyncio.Event()
+        self._leaving = False
 
     async def serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -37,6 +38,13 @@ class _Calls:
         loop.add_reader(self._line.fileno(), self._listen)
         await self._ended.wait()
         loop.remove_reader(self._line.fileno())
+
+    def _leave(self) -> None:
+        """Take no more calls, and end with the last of those that are held."""
+        self._leaving = True
+        asyncio.get_running_loop().remove_reader(self._line.fileno())
+        if not self._tasks:
+            self._ended.set()
 
     def _on_stage(
         self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
@@ -47,7 +55,11 @@ class _Calls:
         return asyncio.Task(coroutine, loop=loop, **options)
 
     def _listen(self) -> None:
-        message = receive(self._line)
+        try:
+            message = receive(self._line)
+        except OSError:  # to whom this was said starts anew in another worker
+            self._leave()
+            return
         if isinstance(message, Call):
             self._stage.received()
             token = _current.set(message)
@@ -75,6 +87,8 @@ class _Calls:
         answer(self._line, self._stage, call, status, result)
         if not self._tasks:
             self._stage.nothing_in_flight()
+            if self._leaving:
+                self._ended.set()
 
 
 class _Steps(Coroutine[Any, Any, Any]):
@@ -102,4 +116,5 @@ class _Steps(Coroutine[Any, Any, Any]):
         except SystemExit as error:  # of an asyncio task that a call has made: it would end the loop, and all calls
             raise RuntimeError(f"sys.exit({error.code!r}) in an asyncio task") from error
         finally:
+            self._stage.end_if_forked(FAILED)
             self._stage.leave(self._call)

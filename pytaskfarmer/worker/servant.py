@@ -8,9 +8,6 @@ from typing import Protocol
 
 from pytaskfarmer.plugins.contracts import Command
 
-CHANNEL = 3
-"""The descriptor over which farmer and worker talk, as the worker finds it."""
-
 
 @dataclass(frozen=True, slots=True)
 class TaskFacts:

@@ -1,6 +1,7 @@
 """The life of a worker: make the servant once, then perform one call after the other until the line ends."""
 
 import contextlib
+import errno
 import faulthandler
 import importlib
 import json
@@ -34,6 +35,7 @@ def main() -> NoReturn:
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     faulthandler.enable(2)
     stage = Stage(mark, concurrency)
+    os.register_at_fork(after_in_child=line.close)
     try:
         servant = _servant(sys.argv[1], json.loads(sys.argv[2]))
     except BaseException as error:
@@ -41,9 +43,11 @@ def main() -> NoReturn:
         if not isinstance(error, FarmError):
             traceback.print_exc()
         stage.flush()
+        stage.end_if_forked(FAILED)
         line.send(wire.encode(Message(Kind.UNFIT, payload=words.encode(errors="replace")[: wire.LONGEST_REQUEST])))
         sys.exit(1)
     stage.flush()
+    stage.end_if_forked(0)
     line.send(wire.encode(Message(Kind.READY)))
     if concurrency == 1:
         _serve(servant, line, stage)
@@ -70,7 +74,10 @@ def _servant(name: str, options: dict[str, object]) -> Servant:
 
 
 def receive(line: socket.socket, pad: memoryview | None = None) -> Message | Call | None:
-    """Return the next call, or another message, or None at the end of the line."""
+    """Return the next call, or another message, or None at the end of the line.
+
+    Raises OSError where this process has no descriptor left for the call's log.
+    """
     try:
         data, descriptors, _, _ = socket.recv_fds(line, wire.LARGEST_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
@@ -80,6 +87,8 @@ def receive(line: socket.socket, pad: memoryview | None = None) -> Message | Cal
     message = wire.decode(data)
     if message.kind is not Kind.CALL:
         return message
+    if not descriptors:
+        raise OSError(errno.EMFILE, "no descriptor is left for the log of a task")
     return Call(TaskFacts(message.id, message.attempt, message.slot, pad), message.payload, descriptors[0])
 
 
@@ -103,6 +112,7 @@ def _serve(servant: Servant, line: socket.socket, stage: Stage) -> None:
             except BaseException as error:
                 fault = error
             status = 0 if fault is None else told(fault)
+            stage.end_if_forked(status)
             stage.leave(call)
             answer(line, stage, call, status, result)
             stage.nothing_in_flight()
@@ -117,14 +127,30 @@ def _new_runner() -> "asyncio.Runner":
 
 
 async def _awaited(returned: Awaitable[bytes | None]) -> bytes | None:
-    return await returned
+    try:
+        return await returned
+    finally:
+        await _end_what_is_left()
+
+
+async def _end_what_is_left() -> None:
+    """Cancel what a call has begun and not awaited, which would go on during the next call."""
+    import asyncio
+
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def hand_over(pieces: Iterator[bytes], line: socket.socket, call: Call) -> bytes | None:
     """Send a result piece by piece, but for the last one, which is returned."""
-    last = next(pieces, None)
+    last, size = next(pieces, None), 0
     for piece in pieces:
-        send(line, call, checked(last))
+        size += len(checked(last) or b"")
+        if size > wire.LARGEST_RESULT:
+            raise FarmError(f"the result has more than {wire.LARGEST_RESULT:,} bytes; write it to a file instead")
+        send(line, call, last)
         last = piece
     return last
 
@@ -147,9 +173,15 @@ def checked(returned: object) -> bytes | None:
 
 def told(error: BaseException) -> int:
     """Print what went wrong and return the exit status that a process of its own would have had."""
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        return (error.code or 0) & 0xFF
+    with contextlib.suppress(Exception):  # stderr is closed, or its disk is full, or the words cannot be put together
+        _print(error)
+    return FAILED
+
+
+def _print(error: BaseException) -> None:
     if isinstance(error, SystemExit):
-        if error.code is None or isinstance(error.code, int):
-            return (error.code or 0) & 0xFF
         print(error.code, file=sys.stderr)
     elif type(error).__name__ == "CancelledError":
         print("pytaskfarmer: the task was cancelled", file=sys.stderr)
@@ -157,7 +189,6 @@ def told(error: BaseException) -> int:
         print(f"pytaskfarmer: {error}", file=sys.stderr)
     else:
         traceback.print_exception(type(error), error, _from_outside(error.__traceback__))
-    return FAILED
 
 
 def _from_outside(start: TracebackType | None) -> TracebackType | None:

@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
+from typing import TextIO
 
 from pytaskfarmer.worker.servant import TaskFacts
 from pytaskfarmer.worker.wire import BETWEEN, IDLE, Mark
@@ -52,6 +53,8 @@ class Stage:
 
     def __init__(self, mark: Mark, concurrency: int) -> None:
         self._mark = mark
+        self._pid = os.getpid()
+        self._streams: tuple[TextIO, TextIO] | None = None
         self._alone = concurrency == 1
         self._nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._libc = ctypes.CDLL(None)
@@ -73,6 +76,7 @@ class Stage:
         os.dup2(log, 2)
         if call is not self._last:
             self._last = call
+            self._restore_streams()
             facts = call.facts
             for variable, number in zip(self._variables, (facts.id, facts.id, facts.slot, facts.attempt), strict=True):
                 variable.set(number)
@@ -86,6 +90,19 @@ class Stage:
         os.dup2(self._nowhere, 1)
         os.dup2(self._nowhere, 2)
         self._mark.write(BETWEEN)
+
+    def _restore_streams(self) -> None:
+        """Undo what earlier tasks did to `sys.stdout` and `sys.stderr`."""
+        out, err = self._streams = self._streams or (sys.stdout, sys.stderr)
+        if sys.stdout is out and sys.stderr is err and not (_is_closed(out) or _is_closed(err)):
+            return
+        self._streams = sys.stdout, sys.stderr = _open(out, 1), _open(err, 2)
+
+    def end_if_forked(self, status: int) -> None:
+        """End this process if it is a copy of the worker that a task has made: it has no calls to answer."""
+        if os.getpid() != self._pid:
+            self.flush()
+            os._exit(status)
 
     def received(self) -> None:
         """Take note that a call is held, if none is executing."""
@@ -120,3 +137,17 @@ class Stage:
     def _cpu(self) -> float:
         own, below = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         return own.ru_utime + own.ru_stime + below.ru_utime + below.ru_stime
+
+
+def _open(stream: TextIO, number: int) -> TextIO:
+    """Return a stream, or one in its place if it is closed."""
+    if not _is_closed(stream):
+        return stream
+    return open(number, "w", buffering=1, errors="backslashreplace", closefd=False)
+
+
+def _is_closed(stream: TextIO) -> bool:
+    try:
+        return stream.closed
+    except ValueError:  # it has lost its buffer
+        return True

@@ -133,7 +133,7 @@ class TestKillFromOutside:
 
     def test_by_other_signals_is_a_failure_at_once(self, farm: Farm) -> None:
         """A signal that no batch system ends an allocation with is nobody's doubt."""
-        farm.write(["kill -USR2 $$"])
+        farm.write(["kill -ALRM $$"])
         began = time.monotonic()
         assert 1 == farm.run()
         assert time.monotonic() - began < 1.9
