@@ -350,9 +350,11 @@ class Farmer:
         """Let the warm workers end by themselves, for up to the grace."""
         self._slots.workers.dismiss(self._rules.grace)
         ready: list[int] = []
-        while self._slots.workers.busy and not self._children.stuck(time.monotonic()):
+        while True:
             for _ in self._slots.ended(ready):
                 pass
+            if not self._slots.workers.busy or self._children.stuck(time.monotonic()):
+                return
             self._children.tend(time.monotonic())
             self._obey(signals, time.monotonic())
             moment = self._children.next_event()
