@@ -5,12 +5,13 @@ ACTIVATE := export PATH="$(CURDIR)/.venv/bin:$$PATH";
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 REQUIRED := tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]
 
-.PHONY: demo test test-oldest proof bench lint
+.PHONY: which-python demo test test-oldest proof bench lint
 demo: .venv/installed ; $(ACTIVATE) sh examples/hep_cuts/demo.sh
 test: .venv/testable ; $(ACTIVATE) python -m pytest -n 2 --dist loadgroup $(ARGS)
 test-oldest: .venv/oldest/complete ; $(ACTIVATE) PYTHONPATH="$(CURDIR)/.venv/oldest" python -m pytest tests/workdir $(ARGS)
 proof: .venv/testable ; $(ACTIVATE) python -m pytest -m proof $(ARGS)
-bench: .venv/testable ; $(ACTIVATE) for b in tests/benchmarks/*.py; do echo "== $$b" && python $$b || exit; done
+bench: .venv/testable ; $(ACTIVATE) for b in startup throughput warm hep pool executor; do b=tests/benchmarks/$$b.py; echo "== $$b" && python $$b || exit; done
+which-python: ; @echo "$(PYTHON)"
 lint: .venv/testable ; $(ACTIVATE) ruff check && ruff format --check && mypy
 
 .venv/installed: pyproject.toml pytaskfarmer/bin/pytaskfarmer.py

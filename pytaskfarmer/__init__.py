@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytaskfarmer.api.executor import Executor as Executor
     from pytaskfarmer.api.jobs import GridEngine as GridEngine
     from pytaskfarmer.api.jobs import Slurm as Slurm
     from pytaskfarmer.api.pool import Pool as Pool
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __version__ = "1.0.0"
 
 _PUBLIC = {
+    "Executor": "pytaskfarmer.api.executor",
     "Pool": "pytaskfarmer.api.pool",
     "Slurm": "pytaskfarmer.api.jobs",
     "GridEngine": "pytaskfarmer.api.jobs",

@@ -4,17 +4,19 @@ import os
 import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pytaskfarmer.api import travel
+from pytaskfarmer.api import heritage, travel
 from pytaskfarmer.api.desk import Desk
 from pytaskfarmer.api.host import PRIVATE, SHARED, Options
 from pytaskfarmer.api.session import Farm, Session
 from pytaskfarmer.errors import UsageError
 
 MOST_WORKERS = 10_000
+_AHEAD = 4  # farmers of other nodes learn only now and then that there is more to do
 
 
 class Cluster(Protocol):
@@ -47,17 +49,21 @@ class Wish:
 
 
 class Caller:
-    """One opened work directory with a farm on it. Raises `UsageError` for a wish that makes no sense."""
+    """One opened work directory with a farm on it. Raises `UsageError` for a wish that makes no sense.
+
+    The farm ends at the latest when this object, or the interpreter, does.
+    """
 
     def __init__(self, wish: Wish) -> None:
         _check(wish)
         self.workers = wish.cluster.expected if wish.cluster else wish.workers or len(os.sched_getaffinity(0))
-        self._keep = wish.workdir is not None if wish.keep is None else wish.keep
+        self.keeps = wish.workdir is not None if wish.keep is None else wish.keep
         self.root = _directory(wish)
         desk = Desk(self.root)
         for path in (desk.calls, desk.list, desk.jobs):
             open(path, "ab").close()
-        self.session = Session(desk, echo=wish.echo)
+        self.session = Session(desk, ahead=self.workers * (_AHEAD if wish.cluster else 1), echo=wish.echo)
+        self._end = weakref.finalize(self, _stop, self.session, None if self.keeps else self.root)
         try:
             self._begin(wish)
         except BaseException:
@@ -65,32 +71,38 @@ class Caller:
             raise
 
     def _begin(self, wish: Wish) -> None:
+        first = (wish.initializer, wish.initargs) if wish.initializer else None
+        if wish.workdir is None and wish.cluster is None:
+            first = heritage.bequeath(first)  # a secret: into a directory that no other user may read
         initializer = None
-        if wish.initializer is not None:
-            data = travel.pack((wish.initializer, wish.initargs), "the initializer, or one of its arguments,")
-            initializer = self.session.pack(data)
+        if first is not None:
+            initializer = self.session.pack(travel.pack(first, "the initializer, or one of its arguments,"))
             self.session.flush()
         options = Options(
             self.root,
             wish.workers or (0 if wish.cluster else self.workers),
-            ("", *sys.path) if "" not in sys.path else tuple(sys.path),
+            tuple(map(str, sys.path)),
             SHARED if wish.cluster else PRIVATE,
             initializer,
             wish.seed,
             wish.max_tasks,
             wish.timeout,
-            passing=not (self._keep or wish.cluster),
+            passing=not (self.keeps or wish.cluster),
         )
         self.session.begin(wish.cluster.start(options) if wish.cluster else _local(options))
 
     def close(self, *, at_once: bool = False) -> None:
-        """End the farm, and remove the work directory if it is not to be kept."""
-        if at_once:
-            self.session.stop()
-        else:
+        """End the farm, and remove the work directory if it is not to be kept; not in a process that was forked."""
+        if not at_once and self._end.alive and self.session.is_ours:
             self.session.finish()
-        if not self._keep:
-            shutil.rmtree(self.root, ignore_errors=True)
+        self._end()
+
+
+def _stop(session: Session, passing: str | None) -> None:
+    if session.is_ours:
+        session.stop()
+        if passing is not None:
+            shutil.rmtree(passing, ignore_errors=True)
 
 
 def _local(options: Options) -> Farm:

@@ -33,6 +33,11 @@ class Desk:
         return os.path.join(self.root, "calls.jobs")
 
     @property
+    def done(self) -> str:
+        """Where workers are to begin with slices that were stopped: a task's id and a place in its chunk a line."""
+        return os.path.join(self.root, "calls.done")
+
+    @property
     def log(self) -> str:
         """What the farm itself has to say."""
         return os.path.join(self.root, "farm.log")

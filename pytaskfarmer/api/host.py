@@ -120,7 +120,7 @@ def main() -> int:
     feed = Feed(desk.list, 0 if private else None, options.linger)
     if private:
         os.set_blocking(1, False)
-    source = Source(Tasklist(desk.list, options.root), registry.Registry.read().handler("lines"), "lines")
+    source = Source(Tasklist(desk.list, options.root, growing=True), registry.Registry.read().handler("lines"), "lines")
     batch = contract.surroundings(os.environ)
     slots = options.slots or allocation.cpus(batch, os.sched_getaffinity(0))
     wish = Wish(

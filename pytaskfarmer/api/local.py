@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytaskfarmer
 from pytaskfarmer.api.desk import Desk
+from pytaskfarmer.api.forking import keep_from_children
 from pytaskfarmer.api.host import Options
 from pytaskfarmer.farm.feeding import APPENDED, COMPLETE
 
@@ -32,6 +33,9 @@ class LocalFarm:
                 env=_environment(os.environ),
                 start_new_session=True,
             )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        keep_from_children(self._process.stdin, self._process.stdout)
 
     def poke(self) -> None:
         """Say that the list has grown."""

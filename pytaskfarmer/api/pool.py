@@ -1,19 +1,19 @@
 """`Pool`, which takes the calls that `multiprocessing.Pool` takes."""
 
-import hashlib
 import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
+from weakref import WeakSet
 
-from pytaskfarmer.api import travel
 from pytaskfarmer.api.caller import Caller, Cluster, Wish
-from pytaskfarmer.api.request import APPLY, ONE, STAR, JobLine, Slice
+from pytaskfarmer.api.chunks import Chunks
+from pytaskfarmer.api.request import APPLY, ONE, STAR
 from pytaskfarmer.api.waiting import NONE, RAISE, RETURN, AsyncResult, SingleResult, Stream
 from pytaskfarmer.errors import UsageError
+from pytaskfarmer.views.bar import bar
 
 _Callback = Callable[[Any], object]
 _Result = TypeVar("_Result")
@@ -32,11 +32,12 @@ class Pool:
     `cluster` is where the workers run, such as `Slurm(nodes=4, time="1h")`; by default on this node. In `workdir`, a
     directory, the calls and their results are kept, so that the same calls made again, after whatever died, run only
     what is missing; `keep_workdir` says whether it stays when the pool ends (by default if it was named). A call that
-    takes longer than `timeout` seconds raises TimeoutError. One whose worker dies runs up to `retries` times more, and
-    then raises `WorkerDied`. With `on_error="return"` an exception stands in the place of its call's value, with
-    `"none"` it is None there; `"raise"` raises that of the first call that raised, when all have ended. `progress` is
-    called with the numbers of ended and of all calls; True shows a bar. With a `seed`, `random.seed` (and numpy's,
-    where it is loaded) is called before each call with a number that depends on `seed` and the call's number alone.
+    takes longer than `timeout` seconds raises TimeoutError; with a timeout, each call travels alone. One whose worker
+    dies or is late runs up to `retries` times more, and then raises `WorkerDied` or TimeoutError. With
+    `on_error="return"` an exception stands in the place of its call's value, with `"none"` it is None there; `"raise"`
+    raises that of the first call that raised, when all have ended. `progress` is called with the numbers of ended and
+    of all calls; True shows a bar. With a `seed`, `random.seed` (and numpy's, where it is loaded) is called before each
+    call with a number that depends on `seed` and the call's number alone.
     What calls print goes to their logs in the work directory and, unless `echo` is False, to the caller's `sys.stdout`.
 
     Raises `CannotTravel` where a function or an argument cannot be sent, from the method that was to send it.
@@ -68,14 +69,16 @@ class Pool:
             processes, initializer, tuple(initargs), maxtasksperchild, cluster,
             None if workdir is None else os.fspath(workdir), keep_workdir, timeout, seed, echo,
         )  # fmt: skip
-        self._retries, self._on_error, self._timeout = retries, on_error, timeout
+        self._retries, self._on_error = retries, on_error
         self._progress = progress
         self._numbers = itertools.count()
-        self._going_on: list[AsyncResult[Any] | Stream[Any]] = []
+        self._streams: WeakSet[Stream[Any]] = WeakSet()
         self._feeders: list[threading.Thread] = []
-        self._closed = self._ended = False
+        self._closed = False
         self._caller = Caller(wish)
-        self._session = self._caller.session
+        self._chunks = Chunks(
+            self._caller.session, self._caller.root, kept=self._caller.keeps, alone=timeout is not None
+        )
 
     # -- calls
 
@@ -94,8 +97,9 @@ class Pool:
         error_callback: _Callback | None = None,
     ) -> SingleResult[_Result]:
         """Begin to call `func(*args, **kwds)`."""
+        self._check_open()
         result: SingleResult[_Result] = SingleResult(
-            next(self._numbers), 1, self._retries, self._on_error, callback, error_callback
+            self, next(self._numbers), 1, self._retries, self._on_error, callback, error_callback
         )
         self._list_all(result, func, [(tuple(args), dict(kwds or {}))], 1, APPLY)
         return result
@@ -155,13 +159,14 @@ class Pool:
         callback: _Callback | None,
         error_callback: _Callback | None,
     ) -> AsyncResult[list[_Result]]:
+        self._check_open()
         items = iterable if isinstance(iterable, list | tuple | range) else list(iterable)
-        progress = _bar() if self._progress is True else self._progress or None
+        progress = bar("calls") if self._progress is True else self._progress or None
         result: AsyncResult[list[_Result]] = AsyncResult(
-            next(self._numbers), len(items), self._retries, self._on_error, callback, error_callback, progress
+            self, next(self._numbers), len(items), self._retries, self._on_error, callback, error_callback, progress
         )
         if chunksize is None:
-            chunksize = 1 if self._timeout else -(-len(items) // (_CHUNKS_A_WORKER * self._caller.workers))
+            chunksize = -(-len(items) // (_CHUNKS_A_WORKER * self._caller.workers))
         elif chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
         if items:
@@ -171,30 +176,12 @@ class Pool:
     def _list_all(
         self, result: AsyncResult[Any], func: Callable[..., Any], items: Sequence[Any], size: int, how: str
     ) -> None:
-        self._check_open()
-        self._going_on = [each for each in self._going_on if isinstance(each, Stream) or not each.ready()]
-        known = self._session.known(result.number)
-        size = known.chunk if known else size
-        packed = travel.pack(func, f"the function {_name(func)}")
-        chunks = [
-            travel.pack_each(_listed(items[start : start + size]), partial(_argument, func, start))
-            for start in range(0, len(items), size)
-        ]
-        digest = _digest(func, how, chunks)
-        if known and known.digest != digest:
-            raise UsageError(
-                f"{self._caller.root}: its calls number {result.number} are others than these. Make the same calls in "
-                "the same order as before, or name another workdir."
-            )
-        self._going_on.append(result)
-        self._session.announce(JobLine(result.number, self._session.pack(packed), how, size, digest))
-        done = self._session.resume(result) if known else 0
-        slices = []
-        for start, chunk in zip(range(0, len(items), size), chunks, strict=True):
-            if start >= done:
-                count = min(size, len(items) - start)
-                slices.append(Slice(result.number, self._session.pack(chunk), start, 0, count))
-        self._session.submit(result, slices)
+        chunks = self._chunks
+        size = chunks.size(result.number, size)
+        function = chunks.pack_function(func)
+        packed = [chunks.pack(func, start, items[start : start + size]) for start in range(0, len(items), size)]
+        chunks.announce(result.number, func, function, how, size, len(items))
+        chunks.submit(result, packed)
 
     def _stream(
         self, func: Callable[..., _Result], iterable: Iterable[Any], size: int, *, ordered: bool
@@ -202,34 +189,21 @@ class Pool:
         self._check_open()
         if size < 1:
             raise ValueError(f"Chunksize must be 1+, not {size:n}")
+        number = next(self._numbers)
+        size = self._chunks.size(number, size)
         window = max(_WINDOW, 2 * _CHUNKS_A_WORKER * self._caller.workers * size)
-        stream: Stream[_Result] = Stream(
-            next(self._numbers), self._retries, self._on_error, ordered=ordered, window=window
-        )
-        packed = self._session.pack(travel.pack(func, f"the function {_name(func)}"))
-        self._session.announce(JobLine(stream.number, packed, ONE, size))
-        self._going_on.append(stream)
+        stream: Stream[_Result] = Stream(self, number, self._retries, self._on_error, ordered=ordered, window=window)
+        self._chunks.announce(number, func, self._chunks.pack_function(func), ONE, size)
+        self._streams.add(stream)
         feeder = threading.Thread(
-            target=self._feed, args=(stream, func, iter(iterable), size), name="pytaskfarmer feeder", daemon=True
+            target=_feed,
+            args=(stream, self._chunks, func, iter(iterable), size),
+            name="pytaskfarmer feeder",
+            daemon=True,
         )
         self._feeders = [*(thread for thread in self._feeders if thread.is_alive()), feeder]
         feeder.start()
         return stream
-
-    def _feed(self, stream: Stream[Any], func: Callable[..., Any], items: Iterator[Any], size: int) -> None:
-        handed_in = 0
-        try:
-            while chunk := list(itertools.islice(items, size)):
-                if not stream.room(len(chunk)):
-                    return
-                data = travel.pack_each(chunk, partial(_argument, func, handed_in))
-                place = self._session.pack(data)
-                self._session.submit(stream, [Slice(stream.number, place, handed_in, 0, len(chunk))])
-                handed_in += len(chunk)
-        except BaseException as error:
-            stream.all_handed_in(handed_in, error)
-        else:
-            stream.all_handed_in(handed_in)
 
     # -- the end
 
@@ -245,25 +219,19 @@ class Pool:
         """Wait until all calls have ended, and the workers with them. Raises ValueError if the pool is still open."""
         if not self._closed:
             raise ValueError("Pool is still running")
+        for stream in tuple(self._streams):
+            stream.hurry()
         for feeder in self._feeders:
             feeder.join()
-        for each in self._going_on:
-            if isinstance(each, AsyncResult):
-                each.wait()
-        self._end(at_once=False)
+        self._caller.session.settle()
+        self._caller.close()
 
     def terminate(self) -> None:
         """End all workers at once; calls that have not ended raise `BrokenPool`."""
         self._closed = True
-        for each in self._going_on:
-            if isinstance(each, Stream):
-                each.close()
-        self._end(at_once=True)
-
-    def _end(self, *, at_once: bool) -> None:
-        if not self._ended:
-            self._ended = True
-            self._caller.close(at_once=at_once)
+        for stream in tuple(self._streams):
+            stream.close()
+        self._caller.close(at_once=True)
 
     def __enter__(self) -> "Pool":
         self._check_open()
@@ -272,33 +240,19 @@ class Pool:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.terminate()
 
-    def __del__(self) -> None:
-        if not getattr(self, "_ended", True):
-            self.terminate()
+    def __reduce__(self) -> NoReturn:
+        raise NotImplementedError("a pool cannot be sent to another process; nor what refers to it, as `self` may do")
 
 
-def _listed(items: Sequence[Any]) -> Sequence[Any]:
-    return list(items) if isinstance(items, tuple) else items
-
-
-def _digest(func: Callable[..., Any], how: str, chunks: Iterable[bytes]) -> str:
-    digest = hashlib.sha256(f"{_name(func)} {how}\n".encode())
-    for chunk in chunks:
-        digest.update(len(chunk).to_bytes(8) + chunk)
-    return digest.hexdigest()
-
-
-def _name(func: Callable[..., Any]) -> str:
-    module = getattr(func, "__module__", None) or type(func).__module__
-    return f"{module}.{getattr(func, '__qualname__', type(func).__qualname__)}"
-
-
-def _argument(func: Callable[..., Any], first: int, place: int) -> str:
-    return f"the argument of call {first + place} of {_name(func)}"
-
-
-def _bar() -> Callable[[int, int], object]:
-    """Return what shows a bar on standard error, if that is a terminal."""
-    from pytaskfarmer.views.bar import bar
-
-    return bar("calls")
+def _feed(stream: Stream[Any], chunks: Chunks, func: Callable[..., Any], items: Iterator[Any], size: int) -> None:
+    handed_in = 0
+    try:
+        while chunk := list(itertools.islice(items, size)):
+            if not stream.room(len(chunk)):
+                return
+            chunks.submit(stream, [chunks.pack(func, handed_in, chunk)])
+            handed_in += len(chunk)
+    except BaseException as error:
+        stream.all_handed_in(handed_in, error)
+    else:
+        stream.all_handed_in(handed_in)

@@ -1,7 +1,7 @@
 """What a farm of calls is asked for: jobs, each a function for many calls, and slices of these calls, which are tasks.
 
-A job is a JSON object on a line of its own; a later line about the same job counts more. A slice is six numbers on a
-line of the task list.
+A job is a JSON object on a line of its own; a later line about the same job counts more. A slice is six numbers and the
+digest of its chunk on a line of the task list.
 """
 
 import json
@@ -21,13 +21,13 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobLine:
-    """One function for many calls; `digest` recognises calls that are made again, and is empty where none is kept."""
+    """One function for many calls, in chunks of so many; `name` recognises it when the calls are made again."""
 
     job: int
     function: Place
     how: str = ONE
     chunk: int = 1
-    digest: str = ""
+    name: str = ""
 
     def line(self) -> str:
         """Return it as text."""
@@ -42,17 +42,21 @@ def parse_job(line: str | bytes) -> JobLine:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Calls `start` to `start + count - 1` of a chunk, whose first call is number `first` of its job."""
+    """Calls `start` to `start + count - 1` of a chunk, whose first call is number `first` of its job.
+
+    `digest` recognises the chunk when its calls are made again; one word.
+    """
 
     job: int
     chunk: Place
     first: int
     start: int
     count: int
+    digest: str = "-"
 
     def line(self) -> str:
         """Return the task's text."""
-        return f"{self.job} {self.chunk.offset} {self.chunk.size} {self.first} {self.start} {self.count}"
+        return f"{self.job} {self.chunk.offset} {self.chunk.size} {self.first} {self.start} {self.count} {self.digest}"
 
     def part(self, start: int, stop: int) -> "Slice":
         """Return the calls from `start` up to `stop`, as places in the chunk."""
@@ -61,5 +65,6 @@ class Slice:
 
 def parse(line: str) -> Slice:
     """Return the slice that `Slice.line` wrote."""
-    job, offset, size, first, start, count = map(int, line.split())
-    return Slice(job, Place(offset, size), first, start, count)
+    *numbers, digest = line.split()
+    job, offset, size, first, start, count = map(int, numbers)
+    return Slice(job, Place(offset, size), first, start, count, digest)

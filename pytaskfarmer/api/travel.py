@@ -2,29 +2,43 @@
 
 cloudpickle sends by value what cannot be imported there: lambdas, closures, and what `__main__` defines. A class that
 was sent that way is recognised when an instance comes back. What plain pickle can send is left to it, which is faster.
+
+A result is a sequence of pieces, each a header that says of which calls it is and how long it is, and a pickle. So one
+that a worker's death has torn is recognised, and one that cannot be unpacked costs no more than its own calls.
 """
 
-import io
 import pickle
+import struct
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytaskfarmer.api.faults import CannotTravel, RemoteError, RemoteTraceback
 
 _PROTOCOL = pickle.HIGHEST_PROTOCOL
-_PICKLE = b"\x80"
 _MAIN = b"__main__"
+_HEADER = struct.Struct("<cc6xQQQ")
+_MARK = b"\x80"  # as a pickle begins
 
-VALUES, FAULT = "values", "fault"
+VALUES, FAULT = b"v", b"f"
 """What a piece of a result is: the values of some calls that follow each other, or the exception of one."""
+
+
+class Piece(NamedTuple):
+    """What became of `calls` calls, of which the first is at place `first` of its chunk."""
+
+    kind: bytes
+    first: int
+    calls: int
+    content: memoryview
 
 
 def pack(thing: object, what: str) -> bytes:
     """Return `thing` as bytes. Raises `CannotTravel`, whose text begins with `what`."""
     try:
         data = pickle.dumps(thing, _PROTOCOL)
-        if _MAIN not in data:  # what `__main__` defines is another process's `__main__` there
+        if _MAIN not in data and not _some_by_value():  # in a worker, `__main__` is another module
             return data
     except Exception:
         pass
@@ -48,55 +62,82 @@ def pack_each(things: Sequence[object], what: Callable[[int], str]) -> bytes:
         raise
 
 
-def unpack(data: bytes) -> Any:
+def unpack(data: bytes | bytearray | memoryview) -> Any:
     """Return what was packed."""
     return pickle.loads(data)
 
 
-def pieces_of(result: bytes) -> tuple[list[tuple[str, Any]], bytes]:
-    """Return the pieces of a result, and what is behind the last."""
-    stream = io.BytesIO(result)
+def pieces_of(result: bytes) -> tuple[list[Piece], bytes]:
+    """Return the whole pieces of a result, and what is behind the last."""
     pieces = []
-    end = 0
-    while result[end : end + 1] == _PICKLE:
-        pieces.append(pickle.load(stream))
-        end = stream.tell()
-    return pieces, result[end:]
+    start, view = 0, memoryview(result)
+    while result[start : start + 1] == _MARK and start + _HEADER.size <= len(result):
+        _, kind, first, calls, size = _HEADER.unpack_from(result, start)
+        begin, end = start + _HEADER.size, start + _HEADER.size + size
+        if end > len(result):
+            break  # the worker has died while it handed this over
+        pieces.append(Piece(kind, first, calls, view[begin:end]))
+        start = end
+    return pieces, result[start:]
 
 
-def values_piece(values: Sequence[object], first: int) -> Iterator[bytes]:
-    """Yield the values of some calls; one that cannot travel becomes an exception of its call."""
+def values_piece(values: Sequence[object], first: int, number: int) -> Iterator[bytes]:
+    """Yield the values of the calls from place `first` on, which is call `number` of all.
+
+    One that cannot travel becomes an exception of its call.
+    """
     try:
-        yield pack((VALUES, values), "")
+        yield _piece(VALUES, first, len(values), pack(values, ""))
     except CannotTravel:
-        for number, value in enumerate(values, first):
+        for offset, value in enumerate(values):
             try:
-                piece = pack((VALUES, [value]), f"the result of call {number} ({_kind(value)})")
+                packed = pack([value], f"the result of call {number + offset} ({_kind(value)})")
             except CannotTravel as error:
-                piece = fault_piece(error)
-            yield piece
+                yield fault_piece(error, first + offset)
+            else:
+                yield _piece(VALUES, first + offset, 1, packed)
 
 
-def fault_piece(error: BaseException) -> bytes:
-    """Return an exception, with its traceback as text, in a form that comes through."""
+def values_from(piece: Piece) -> list[object]:
+    """Return the values of a piece. Raises `CannotTravel`."""
+    try:
+        values: list[object] = pickle.loads(piece.content)
+    except BaseException as error:
+        raise CannotTravel(f"a result cannot be unpacked in the caller: {_told(error)}") from error
+    return values
+
+
+def fault_piece(error: BaseException, place: int, count: int = 1) -> bytes:
+    """Return an exception of some calls, with its traceback as text, in a form that comes through."""
     text = "".join(traceback.format_exception(type(error), error, _of_the_call(error)))
     try:
         packed = pack(error, "")
-        unpack(packed)  # many exceptions only fail there
+        if not isinstance(unpack(packed), BaseException):  # many exceptions only fail there
+            raise TypeError
     except BaseException:
-        packed = pack(RemoteError(f"{_kind(error)}: {error!s:.1000}"), "")
-    return pack((FAULT, (packed, text)), "")
+        packed = pack(RemoteError(_told(error)), "")
+    return _piece(FAULT, place, count, pack((packed, text), ""))
 
 
-def fault_from(content: tuple[bytes, str]) -> BaseException:
+def fault_from(piece: Piece) -> BaseException:
     """Return the exception of `fault_piece`, with the traceback as its cause."""
-    packed, text = content
+    packed, text = unpack(piece.content)
     try:
         error: BaseException = unpack(packed)
     except BaseException as problem:
-        error = RemoteError(f"an exception that cannot be read here: {_told(problem)}")
+        error = RemoteError(f"an exception that cannot be unpacked in the caller: {_told(problem)}")
     error.__cause__ = RemoteTraceback(text)
     return error
+
+
+def _piece(kind: bytes, first: int, count: int, content: bytes) -> bytes:
+    return _HEADER.pack(_MARK, kind, first, count, len(content)) + content
+
+
+def _some_by_value() -> bool:
+    """Whether the caller has asked cloudpickle to send modules by value."""
+    cloudpickle = sys.modules.get("cloudpickle")
+    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
 
 
 def _of_the_call(error: BaseException) -> Any:
@@ -112,4 +153,8 @@ def _kind(thing: object) -> str:
 
 
 def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    try:
+        words = f"{error!s:.1000}"
+    except Exception:
+        words = "its text cannot be had"
+    return f"{_kind(error)}: {words}"

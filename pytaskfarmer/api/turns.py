@@ -1,27 +1,23 @@
-"""Calls that wait for their turn: first come, first served, and few at a time in the hands of the farm.
+"""Calls that wait for their turn, first come, first served, and the futures of all.
 
 A call can be cancelled until it is handed in, so no more are handed in than keep the workers busy: one more than there
-are workers or, where calls are short, as many as end within 50 ms. The farm begins with what was listed last, so more
-are listed only when no more are under way than there are workers; else the oldest could wait for as long as new ones
-come.
+are workers or, where calls are short, some that do not take long; the session knows how many.
 
-Futures are resolved without the lock, since their callbacks may come back here.
+Futures are resolved, and calls handed in, without the lock: callbacks come back here, and so does the session.
 """
 
 import hashlib
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from itertools import groupby
 from typing import Any
 
 from pytaskfarmer.api.faults import BrokenPool
-from pytaskfarmer.api.request import JobLine, Place, Slice
+from pytaskfarmer.api.request import JobLine, Slice
 from pytaskfarmer.api.session import Session
 
-_HORIZON = 0.05
 _SHORT = 64
 
 Outcome = tuple[bool, Any]
@@ -65,19 +61,16 @@ class _Item:
 
 
 class Turns:
-    """The calls of one session with so many workers; `over` is called when it is to end and nothing is left to do."""
+    """The calls of one session; `over` is called when it is to end and nothing is left to do."""
 
-    def __init__(self, session: Session, workers: int, over: Callable[[], object]) -> None:
+    def __init__(self, session: Session, over: Callable[[], object]) -> None:
         self.broken: str | None = None
-        self._session, self._workers, self._over = session, workers, over
+        self._session, self._over = session, over
         self._lock = threading.Lock()
         self._jobs: dict[tuple[bytes, str], _Job] = {}
         self._next = 0
         self._waiting: deque[_Item] = deque()
         self._going_on: dict[int, _Item] = {}
-        self._listed = 0
-        self._lost: list[_Item] = []
-        self._ended, self._since = 0, 0.0
         self._ending = False
 
     # -- what goes in
@@ -101,8 +94,10 @@ class Turns:
             item = _Item(job, Slice(job.number, self._session.pack(chunk), self._next, 0, count), single=single)
             self._next += count
             self._waiting.append(item)
-            self._hand_in()
-        self._give_up_lost()
+            batch = self._take_turns()
+        self._hand_in(batch)
+        if self.broken is not None:
+            raise BrokenPool(self.broken)
         return item.future
 
     def _check_open(self) -> None:
@@ -111,81 +106,71 @@ class Turns:
         if self._ending:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
-    def _hand_in(self) -> None:
-        if not self._waiting or self._listed > self._workers:
-            return
-        room = self._window() - self._listed
+    def _take_turns(self) -> list[_Item]:
+        """Return whose turn it is; with the lock."""
         batch: list[_Item] = []
+        room = self._session.room() if self._waiting else 0
         while self._waiting and len(batch) < room:
             item = self._waiting.popleft()
             if item.future.set_running_or_notify_cancel():
                 batch.append(item)
-        for job, items in groupby(batch, key=lambda item: item.job):
-            self._list(job, list(items))
+                self._going_on.update(dict.fromkeys(_numbers(item.asked), item))
+        return batch
 
-    def _window(self) -> int:
-        now = time.monotonic()
-        soon = int(self._ended * _HORIZON / (now - self._since)) if now > self._since else 0
-        self._ended, self._since = 0, now
-        return max(self._workers + 1, soon)
+    def _hand_in(self, batch: list[_Item]) -> None:
+        """Submit; without the lock, since the session may have something to tell."""
+        for job, group in groupby(batch, key=lambda item: item.job):
+            items = list(group)
+            try:
+                self._session.submit(job, [item.asked for item in items])
+            except BrokenPool as error:
+                self._give_up(items, str(error))
 
-    def _list(self, job: _Job, items: list[_Item]) -> None:
-        for item in items:
-            self._going_on.update(dict.fromkeys(_numbers(item.asked), item))
-        self._listed += len(items)
-        try:
-            if self.broken is not None:
-                raise BrokenPool(self.broken)
-            self._session.submit(job, [item.asked for item in items])
-        except (BrokenPool, OSError) as error:
-            self.broken = str(error)
-            self._listed -= len(items)
+    def _give_up(self, items: list[_Item], why: str) -> None:
+        """Take note that nothing can be called any more."""
+        with self._lock:
+            self.broken = why
             for item in items:
                 for number in _numbers(item.asked):
                     del self._going_on[number]
-            self._lost += [*items, *self._waiting]
+            waiting = [item for item in self._waiting if item.future.set_running_or_notify_cancel()]
             self._waiting.clear()
+            self._look_whether_over()
+        for item in (*items, *waiting):
+            item.future.set_exception(BrokenPool(why))
 
     # -- what comes back, from the thread that reads results
 
-    def deliver(self, first: int, values: Sequence[object]) -> None:
-        """Take the values of the calls from number `first` on, which are of one chunk."""
-        self._take(first, [(True, value) for value in values])
+    def deliver(self, first: int, values: list[object]) -> None:
+        """Take the values of the calls from number `first` on, which are of one chunk; keep none of them here."""
+        outcomes = [(True, value) for value in values]
+        values.clear()
+        self._take(first, outcomes)
 
     def fail(self, index: int, error: BaseException) -> None:
         """Take the exception of a call."""
         self._take(index, [(False, error)])
 
-    def _take(self, first: int, outcomes: Sequence[Outcome]) -> None:
+    def _take(self, first: int, outcomes: list[Outcome]) -> None:
         with self._lock:
             item = self._going_on[first]
-            for number, outcome in enumerate(outcomes, first):
-                item.outcomes[number - item.asked.first] = outcome
+            for number in range(first + len(outcomes) - 1, first - 1, -1):
+                item.outcomes[number - item.asked.first] = outcomes.pop()
                 del self._going_on[number]
-            item.left -= len(outcomes)
-            if not item.left:
-                self._listed -= 1
-                self._ended += 1
-                self._hand_in()
-            self._look_whether_over()
-        self._give_up_lost()
+                item.left -= 1
+            batch = self._take_turns() if not item.left else []
+        self._hand_in(batch)
         if not item.left:
             item.settle()
-
-    def _give_up_lost(self) -> None:
-        if self._lost:
-            with self._lock:
-                lost, self._lost = self._lost, []
-            for item in lost:
-                if item.future.running() or item.future.set_running_or_notify_cancel():
-                    item.future.set_exception(BrokenPool(self.broken or ""))
+        with self._lock:
+            self._look_whether_over()
 
     # -- the end
 
-    @property
     def over(self) -> bool:
         """Whether it is to end, and nothing is left to do."""
-        return self._ending and not self._going_on and not self._waiting
+        with self._lock:
+            return self._nothing_left()
 
     def end(self, *, cancel: bool = False) -> None:
         """Take no more; cancel what waits, if asked to."""
@@ -195,14 +180,16 @@ class Turns:
             if cancel:
                 cancelled += self._waiting
                 self._waiting.clear()
-            self._look_whether_over()
         for item in cancelled:
             item.future.cancel()
             item.future.set_running_or_notify_cancel()
 
     def _look_whether_over(self) -> None:
-        if self.over:
+        if self._nothing_left():
             self._over()
+
+    def _nothing_left(self) -> bool:
+        return self._ending and not self._going_on and not self._waiting
 
 
 def _numbers(asked: Slice) -> range:

@@ -3,10 +3,14 @@
 All of them are told by the thread that reads results. They know nothing of tasks: only of calls, by number.
 """
 
+import math
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
+
+from pytaskfarmer.api.faults import BrokenPool
 
 _Value = TypeVar("_Value")
 _MISSING = object()
@@ -29,10 +33,14 @@ class Retries:
 
 
 class AsyncResult(Generic[_Value]):
-    """The values of calls that are still going on, as `multiprocessing.pool.AsyncResult` has them."""
+    """The values of calls that are still going on, as `multiprocessing.pool.AsyncResult` has them.
+
+    `pool` is who makes the calls, and lives for as long as this.
+    """
 
     def __init__(
         self,
+        pool: object,
         number: int,
         count: int,
         retries: int,
@@ -41,6 +49,7 @@ class AsyncResult(Generic[_Value]):
         error_callback: Callable[[BaseException], object] | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> None:
+        self._pool = pool
         self.number = number
         self._values: list[Any] = [None] * count
         self._faults: dict[int, BaseException] = {}
@@ -50,11 +59,11 @@ class AsyncResult(Generic[_Value]):
         self._on_error = on_error
         self._callback, self._error_callback, self._progress = callback, error_callback, progress
         if not count:
-            self._finish()
+            self._done.set()
 
     # -- told by the session
 
-    def deliver(self, first: int, values: Sequence[object]) -> None:
+    def deliver(self, first: int, values: list[object]) -> None:
         """Take the values of the calls from number `first` on."""
         self._values[first : first + len(values)] = values
         self._count(len(values))
@@ -74,16 +83,16 @@ class AsyncResult(Generic[_Value]):
     def _count(self, calls: int) -> None:
         self._left -= calls
         if self._progress is not None:
-            self._progress(len(self._values) - self._left, len(self._values))
+            _call(self._progress, len(self._values) - self._left, len(self._values))
         if not self._left:
             self._finish()
 
     def _finish(self) -> None:
         fault = self._fault()
         if fault is None and self._callback is not None:
-            self._callback(self._value())
+            _call(self._callback, self._value())
         elif fault is not None and self._error_callback is not None:
-            self._error_callback(fault)
+            _call(self._error_callback, fault)
         self._done.set()
 
     # -- asked by the caller
@@ -109,9 +118,12 @@ class AsyncResult(Generic[_Value]):
 
             raise Late(f"the calls have not ended within {timeout:g} s")
         fault = self._fault()
-        if fault is not None:
-            raise fault
-        return self._value()
+        try:
+            if fault is not None:
+                raise fault
+            return self._value()
+        finally:
+            del fault, self  # else the traceback refers to them, and they to it: the pool would live on
 
     def _fault(self) -> BaseException | None:
         return self._faults[min(self._faults)] if self._faults else None
@@ -119,6 +131,14 @@ class AsyncResult(Generic[_Value]):
     def _value(self) -> _Value:
         values: Any = self._values
         return values  # type: ignore[no-any-return]
+
+
+def _call(function: Callable[..., object], *arguments: object) -> None:
+    """Call what the caller has given us; it must not end the thread that reads results."""
+    try:
+        function(*arguments)
+    except BaseException:
+        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
 class SingleResult(AsyncResult[_Value]):
@@ -132,21 +152,24 @@ class SingleResult(AsyncResult[_Value]):
 class Stream(Iterator[_Value]):
     """The values of calls as an iterator, in order or as they come; the calls are made while it is read.
 
-    At most `window` calls are under way or wait to be read, so an endless iterable takes bounded memory.
+    At most `window` calls are under way or wait to be read, so an endless iterable takes bounded memory. `pool` is who
+    makes the calls, and lives for as long as this.
     """
 
-    def __init__(self, number: int, retries: int, on_error: str, *, ordered: bool, window: int) -> None:
+    def __init__(self, pool: object, number: int, retries: int, on_error: str, *, ordered: bool, window: int) -> None:
+        self._pool = pool
         self.number = number
         self._retries = Retries(retries)
         self._on_error = on_error
         self._ordered = ordered
-        self._window = window
+        self._window: float = window
         self._changed = threading.Condition()
         self._come: dict[int, tuple[bool, Any]] = {}
         self._unordered: deque[tuple[bool, Any]] = deque()
         self._next = 0
         self._handed_in = 0
         self._total: int | None = None
+        self._last: BaseException | None = None
         self._closed = False
 
     # -- told by who hands in
@@ -161,10 +184,13 @@ class Stream(Iterator[_Value]):
     def all_handed_in(self, total: int, error: BaseException | None = None) -> None:
         """Take note that the iterable is exhausted after so many calls, or has raised."""
         with self._changed:
-            self._total = total
-            if error is not None:
-                self._put(total, (False, error))
-                self._total = total + 1
+            self._total, self._last = total, error
+            self._changed.notify_all()
+
+    def hurry(self) -> None:
+        """Hand in all calls, although nobody reads."""
+        with self._changed:
+            self._window = math.inf
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -175,7 +201,7 @@ class Stream(Iterator[_Value]):
 
     # -- told by the session
 
-    def deliver(self, first: int, values: Sequence[object]) -> None:
+    def deliver(self, first: int, values: list[object]) -> None:
         """Take the values of the calls from number `first` on."""
         with self._changed:
             for index, value in enumerate(values, first):
@@ -209,21 +235,32 @@ class Stream(Iterator[_Value]):
 
     def next(self, timeout: float | None = None) -> _Value:
         """Return the next value. Raises what its call raised, or `multiprocessing.TimeoutError`."""
+        well, value = self._take(timeout)
+        try:
+            if not well:
+                raise value
+            result: _Value = value
+            return result
+        finally:
+            del value, self  # as in `get`
+
+    def _take(self, timeout: float | None) -> tuple[bool, Any]:
         with self._changed:
             if not self._changed.wait_for(self._has_next, timeout):
                 from multiprocessing import TimeoutError as Late
 
                 raise Late(f"no value has come within {timeout:g} s")
             if self._next == self._total:
-                raise StopIteration
-            well, value = self._come.pop(self._next) if self._ordered else self._unordered.popleft()
+                last, self._last = self._last, None
+                return False, last or StopIteration()
+            if not self._has_value():
+                raise BrokenPool("the pool was terminated before all calls had ended")
             self._next += 1
             self._changed.notify_all()
-        if not well:
-            raise value
-        result: _Value = value
-        return result
+            return self._come.pop(self._next - 1) if self._ordered else self._unordered.popleft()
+
+    def _has_value(self) -> bool:
+        return self._next in self._come if self._ordered else bool(self._unordered)
 
     def _has_next(self) -> bool:
-        there = self._next in self._come if self._ordered else bool(self._unordered)
-        return there or self._next == self._total
+        return self._has_value() or self._next == self._total or self._closed

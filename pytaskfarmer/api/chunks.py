@@ -1,0 +1,107 @@
+"""Chunks of calls on their way to the session, and the calls of an earlier caller that are made again.
+
+Those are recognised by their number, their function's name, and the digest of each chunk. The digest is that of plain
+pickles, in which `__main__` is a name: what cloudpickle makes of a class that is defined there differs in each process.
+"""
+
+import hashlib
+import pickle
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from pytaskfarmer.api import travel
+from pytaskfarmer.api.request import JobLine, Slice
+from pytaskfarmer.api.session import Job, Session
+from pytaskfarmer.errors import UsageError
+
+
+class Chunk(NamedTuple):
+    """Calls that travel together: the number of the first, how many, their arguments packed, and their digest."""
+
+    first: int
+    calls: int
+    data: bytes
+    digest: str
+
+
+class Chunks:
+    """Hands chunks to a session; `root` is its work directory, `kept` or not. `alone` lets each call travel alone."""
+
+    def __init__(self, session: Session, root: str, *, kept: bool, alone: bool) -> None:
+        self._session = session
+        self._root = root
+        self._kept = kept
+        self._alone = alone
+
+    def size(self, number: int, wished: int) -> int:
+        """Return how many calls a chunk of job `number` is to have."""
+        known = self._session.known(number)
+        return known.chunk if known else 1 if self._alone else wished
+
+    def pack_function(self, func: Callable[..., Any]) -> bytes:
+        """Return a function as bytes. Raises `CannotTravel`."""
+        return travel.pack(func, f"the function {_name(func)}")
+
+    def pack(self, func: Callable[..., Any], first: int, items: Sequence[Any]) -> Chunk:
+        """Return the chunk of these items. Raises `CannotTravel`."""
+        data = travel.pack_each(items, partial(_argument, func, first))
+        return Chunk(first, len(items), data, _digest(items) if self._kept else "-")
+
+    def announce(
+        self, number: int, func: Callable[..., Any], packed: bytes, how: str, size: int, calls: int | None = None
+    ) -> None:
+        """Begin a job of so many calls, or of any number. Raises `UsageError` if an earlier caller's was another."""
+        name = f"{_name(func)} {how} {calls}"
+        known = self._session.known(number)
+        if known is not None and known.name != name:
+            raise self._others(number)
+        self._session.announce(JobLine(number, self._session.pack(packed), how, size, name))
+
+    def submit(self, job: Job, chunks: Sequence[Chunk]) -> None:
+        """Let chunks be called, as far as that was not done before. Raises `UsageError` as `announce` does."""
+        session, number = self._session, job.number
+        known = [session.listed(number, chunk.first) for chunk in chunks]
+        for old, chunk in zip(known, chunks, strict=True):
+            if old is not None and (old.count, old.digest) != (chunk.calls, chunk.digest):
+                raise self._others(number)
+        new = [
+            Slice(number, session.pack(chunk.data), chunk.first, 0, chunk.calls, chunk.digest)
+            for old, chunk in zip(known, chunks, strict=True)
+            if old is None
+        ]
+        for old in known:
+            if old is not None:
+                session.resume(job, old.first)
+        session.submit(job, new)
+
+    def _others(self, number: int) -> UsageError:
+        return UsageError(
+            f"{self._root}: its calls number {number} are others than these. Make the same calls in the same order as "
+            "before, or name another workdir."
+        )
+
+
+def _digest(items: Sequence[Any]) -> str:
+    try:
+        data = pickle.dumps(items, pickle.HIGHEST_PROTOCOL)
+    except Exception:
+        data = "\n".join(map(_plainly, items)).encode()
+    return hashlib.sha256(data).hexdigest()
+
+
+def _plainly(item: object) -> str:
+    """Return what can be said of an item, perhaps only its type."""
+    try:
+        return pickle.dumps(item, pickle.HIGHEST_PROTOCOL).hex()
+    except Exception:
+        return type(item).__qualname__
+
+
+def _name(func: Callable[..., Any]) -> str:
+    module = getattr(func, "__module__", None) or type(func).__module__
+    return f"{module}.{getattr(func, '__qualname__', type(func).__qualname__)}"
+
+
+def _argument(func: Callable[..., Any], first: int, place: int) -> str:
+    return f"the argument of call {first + place} of {_name(func)}"

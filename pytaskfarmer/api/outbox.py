@@ -1,0 +1,75 @@
+"""What a caller writes into the work directory: packed calls, the list of slices, and its jobs."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from pytaskfarmer.api.desk import Desk
+from pytaskfarmer.api.forking import keep_from_children
+from pytaskfarmer.api.request import JobLine, Place, Slice
+from pytaskfarmer.errors import UsageError
+
+
+class Outbox:
+    """The files that one caller appends to. Raises `UsageError` if another caller has them."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._jobs = open(desk.jobs, "ab", buffering=0)
+        try:
+            fcntl.flock(self._jobs, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._jobs.close()
+            raise UsageError(f"{desk.root}: another process works with this directory; name another.") from None
+        self._list = open(desk.list, "ab", buffering=0)
+        self._calls = open(desk.calls, "ab")
+        for file in (self._jobs, self._list):
+            _mend(file)
+        keep_from_children(self._jobs, self._list, self._calls)
+
+    def pack(self, data: bytes) -> Place:
+        """Append to the file of calls."""
+        place = Place(self._calls.tell(), len(data))
+        self._calls.write(data)
+        return place
+
+    def flush(self) -> None:
+        """Let workers see what was packed."""
+        self._calls.flush()
+
+    def announce(self, line: JobLine) -> None:
+        """Tell the workers of a job; its function must be packed."""
+        self._calls.flush()
+        _append(self._jobs, line.line())
+
+    def list(self, slices: Sequence[Slice]) -> None:
+        """Make tasks of slices, whose calls are packed. Raises OSError, and none is listed then."""
+        self._calls.flush()
+        _append(self._list, "".join(asked.line() + "\n" for asked in slices))
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file in (self._jobs, self._list, self._calls):
+            try:
+                file.close()
+            except OSError:  # the disk is full: nobody waits any more for what is not written
+                pass
+
+
+def _mend(file: BinaryIO) -> None:
+    """Cut off what a crash has left of a line at the end of a file of lines."""
+    with open(file.name, "rb") as old:
+        size = sum(len(line) for line in old if line.endswith(b"\n"))
+    file.truncate(size)
+
+
+def _append(file: BinaryIO, lines: str) -> None:
+    data = lines.encode()
+    size = os.fstat(file.fileno()).st_size
+    try:
+        if file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        file.truncate(size)
+        raise
