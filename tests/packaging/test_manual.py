@@ -24,6 +24,7 @@ PAGES = sorted(page for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 ENGINES = ("apptainer", "podman-hpc", "shifter")
+NEED_SLURM = {"batch-systems.md", "python-pool.md"}
 MARK = "\x1e"
 
 
@@ -100,8 +101,28 @@ def programs(tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.fixture
+def slurm(page: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Run a Slurm for a page that needs one, and return the environment in which it is found."""
+    if page.name not in NEED_SLURM:
+        yield {}
+        return
+    monkeypatch.syspath_prepend(ROOT / "tests/cluster")
+    import slurm_cluster
+
+    for name in slurm_cluster.PROGRAMS:
+        if slurm_cluster.program(name) is None:
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{name} is not installed (slurm-wlm, munge)")
+    cluster = slurm_cluster.Cluster(cgroups=slurm_cluster.cgroups_work())
+    try:
+        cluster.start()
+        yield {"SLURM_CONF": str(cluster.conf)}
+    finally:
+        cluster.stop()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_a_page_shows_what_happens(page: Path, tmp_path: Path, programs: Path) -> None:
+def test_a_page_shows_what_happens(page: Path, tmp_path: Path, programs: Path, slurm: dict[str, str]) -> None:
     """Each command prints what stands below it."""
     for name in ("blocks", "home", "here"):
         (tmp_path / name).mkdir()
@@ -112,6 +133,7 @@ def test_a_page_shows_what_happens(page: Path, tmp_path: Path, programs: Path) -
         "HOME": str(tmp_path / "home"),
         "CHECKOUT": str(ROOT),
         "LC_ALL": "C.UTF-8",
+        **slurm,
     }
     for name in ("PYTHONPATH", "BASH_ENV"):
         environment.pop(name, None)
