@@ -255,6 +255,8 @@ class Session:
         assert self._farm is not None
         why = "the thread that reads results has failed"
         try:
+            for result, data in self._following.new():  # of an earlier caller's calls
+                self._hear(result, data)
             goes_on = True
             while goes_on:
                 goes_on = self._farm.wait()
