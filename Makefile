@@ -21,7 +21,7 @@ lint: .venv/testable ; $(ACTIVATE) ruff check && ruff format --check && mypy
 	@touch $@
 
 .venv/testable: .venv/installed
-	$(INSTALL) --editable ".[test,hep]"
+	$(INSTALL) --editable ".[test,hep,plot,docs]"
 	@touch $@
 
 # The oldest releases that pyproject.toml allows.

@@ -383,8 +383,9 @@ class TestDeaths:
         """When the whole farm is killed, what runs and what waits raises `BrokenPool`."""
         futures = [two.submit(pass_through, gate.path) for _ in range(9)]
         wait(futures, timeout=0.3, return_when=FIRST_COMPLETED)
-        workers = [each for each in psutil.Process().children(recursive=True) if each not in farms_of_this_process()]
-        for process in (*farms_of_this_process(), *workers):
+        farms = farms_of_this_process()
+        workers = [each for farm in farms for each in farm.children(recursive=True) if each not in farms]
+        for process in (*farms, *workers):
             with contextlib.suppress(psutil.Error):  # the guard was faster
                 process.kill()
         for future in as_completed(futures, timeout=20):

@@ -160,7 +160,13 @@ class Cluster:
             )
 
     def _wait(self, condition: Callable[[], object], seconds: float = 30) -> None:
+        def dead() -> list[str]:
+            return [
+                f"{daemon.args} ended by {daemon.returncode}" for daemon in self._daemons if daemon.poll() is not None
+            ]
+
         def holds() -> object:
+            assert not dead(), dead()
             try:
                 return condition()
             except subprocess.CalledProcessError:
