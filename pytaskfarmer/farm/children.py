@@ -67,7 +67,9 @@ class Children:
         self._inheritance = Inheritance()
 
     def close(self) -> None:
-        """Let go of what is held to start some."""
+        """Let go of everything; what runs is watched no more."""
+        while self._watched:
+            os.close(self._watched.popitem()[0])
         self._inheritance.close()
 
     @property

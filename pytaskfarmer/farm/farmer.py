@@ -7,21 +7,19 @@ whatever kills the farmer, its claims file tells what ran and what had ended.
 """
 
 import contextlib
-import heapq
 import os
-import random
 import select
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 
 from pytaskfarmer.durations import format_duration
 from pytaskfarmer.farm import process
 from pytaskfarmer.farm.deadline import Deadline, Pace
 from pytaskfarmer.farm.feeding import Feed
-from pytaskfarmer.farm.place import BATCH_SIGNALS, Place
+from pytaskfarmer.farm.place import Place
 from pytaskfarmer.farm.rules import Rules
+from pytaskfarmer.farm.settling import Settling
 from pytaskfarmer.farm.signals import Signals
 from pytaskfarmer.farm.slots import Slots
 from pytaskfarmer.farm.starting import CannotStart, how
@@ -29,17 +27,13 @@ from pytaskfarmer.farm.visits import Need, Visits
 from pytaskfarmer.farm.watching import Observer, Summary, Tally
 from pytaskfarmer.farm.workers import Unfit
 from pytaskfarmer.plugins.contracts import Runner, TaskContext, WorkerRunner
-from pytaskfarmer.task import Attempt, Outcome, Task
+from pytaskfarmer.task import Outcome, Task
 from pytaskfarmer.workdir import logs, records, timeline
 from pytaskfarmer.workdir.books import Books
 from pytaskfarmer.workdir.opening import Opened
 from pytaskfarmer.workdir.results import Results
 from pytaskfarmer.workdir.roster import HEARTBEAT
 
-_DOUBT_SECONDS = 2.0
-_FAILURES_SHOWN = 10
-_LONGEST_BACKOFF = 60.0
-_PUT_OFF_SECONDS = 0.5
 _PATIENCE_WITH_LOCK = 10.0
 
 
@@ -79,9 +73,7 @@ class Farmer:
         if opened.census is not None:
             self._tally.before = opened.census.finished + opened.census.failed
             self._tally.failed_before = opened.census.failed
-        self._retries: list[tuple[float, int, Task, int]] = []
-        self._doubtful: list[tuple[float, Attempt]] = []
-        self._failures: dict[int, Attempt] = {}
+        self._settling = Settling(self._own, self._pace, self._tally, rules, observer.ended, lambda: self._closing)
         self._stopping: str | None = None
         self._hurried_at: float | None = None
         self._draining: str | None = None
@@ -106,7 +98,7 @@ class Farmer:
             at_the_end.callback(self._close_runner)
             at_the_end.callback(self._logs.close)
             at_the_end.callback(self._results.close)
-            at_the_end.callback(self._slots.file_again)
+            at_the_end.callback(self._slots.filing.again)
             at_the_end.callback(process.end_strays, ())
             at_the_end.callback(self._children.signal_all, signal.SIGKILL)
             self._loop(signals)
@@ -163,15 +155,14 @@ class Farmer:
             words = f"stopping ({asked.stop}): running tasks go back to the list{grace if self._slots.running else ''}"
             self._mark(f"stop ({asked.stop})", words)
             self._slots.sentence_all(Outcome.STOPPED)
-            self._doubtful = [(now, attempt) for _, attempt in self._doubtful]
-            self._retries.clear()
+            self._settling.stop(now)
         if asked.hurry and self._hurried_at is None:
             self._hurried_at = now
             self._children.hurry()
 
     def _drain(self, reason: str, words: str) -> None:
         self._draining = reason
-        self._retries.clear()
+        self._settling.forget_retries()
         self._mark(f"drain ({reason})", words)
 
     def _mark(self, reason: str, words: str) -> None:
@@ -188,20 +179,20 @@ class Farmer:
         return bool(self._stopping or self._draining or self._nothing_fits or self._visits.given_up)
 
     def _need(self) -> Need:
-        at_rest = not (self._slots.running or self._doubtful)
-        waits = bool(self._visits.queue or self._retries or self._slots.no_room)
+        at_rest = not self._slots.running and self._settling.in_doubt_until is None
+        waits = bool(self._visits.queue or self._settling.retry_at or self._slots.filing.no_room)
         return Need(self._slots.free, at_rest, waits, self._closing)
 
     def _pause(self) -> float:
         """Return for how many seconds nothing needs to be done unless something happens."""
         now = time.monotonic()
-        moments = [now + 1.0, self._slots.next_event(), self._visits.due(self._need())]
-        if self._doubtful:
-            moments.append(self._doubtful[0][0])
+        moments = [
+            now + 1.0, self._slots.next_event(), self._visits.due(self._need()), self._settling.in_doubt_until,
+        ]  # fmt: skip
         if self._feed is not None:
             moments.append(self._feed.due())
         if self._slots.free and not (self._closing or self._visits.in_trouble):
-            moments.append(now if self._visits.queue else self._retries[0][0] if self._retries else None)
+            moments.append(now if self._visits.queue else self._settling.retry_at)
         if self._stopping is None:
             moments.append(self._rules.deadline.at)
         return max(0.0, min(moment for moment in moments if moment is not None) - now)
@@ -210,47 +201,14 @@ class Farmer:
 
     def _take_in(self, ready: list[int], now: float) -> None:
         ended = list(self._slots.ended(ready))
-        if self._slots.no_room is not None and self._slots.no_room is not self._told_no_room:
-            self._told_no_room = self._slots.no_room
-            self._visits.trouble(self._slots.no_room)
-        if self._slots.no_room is not None and self._closing:
-            ended += self._slots.surrender()
-        for attempt, sentenced in ended:
-            # A batch system that ends its allocation signals the tasks too, and they die before we are told.
-            if not sentenced and attempt.status < 0 and -attempt.status in BATCH_SIGNALS:
-                self._doubtful.append((now if self._stopping else now + _DOUBT_SECONDS, attempt))
-            else:
-                self._settle(attempt)
-        while self._doubtful and self._doubtful[0][0] <= now:
-            _, attempt = self._doubtful.pop(0)
-            self._settle(replace(attempt, outcome=Outcome.STOPPED) if self._stopping else attempt)
+        no_room = self._slots.filing.no_room
+        if no_room is not None and no_room is not self._told_no_room:
+            self._told_no_room = no_room
+            self._visits.trouble(no_room)
+        if no_room is not None and self._closing:
+            ended += self._slots.filing.surrender()
+        self._settling.take_in(ended, now)
         self._slots.tend(now)
-
-    def _settle(self, attempt: Attempt) -> None:
-        """Decide what the end of an attempt means for its task, and note it."""
-        self._observer.ended(attempt)
-        if attempt.outcome is Outcome.STOPPED:
-            self._tally.stopped += self._closing
-            self._own.end(attempt, last=False)
-            if not self._closing:  # its worker died of another task
-                due = time.monotonic() + _PUT_OFF_SECONDS
-                heapq.heappush(self._retries, (due, attempt.task.id, attempt.task, attempt.number))
-            return
-        self._pace.ended(attempt.duration)
-        if attempt.outcome is Outcome.SUCCESS:
-            self._own.end(attempt, last=True)
-            self._tally.finished += 1
-        elif attempt.number <= self._rules.retries:
-            self._own.end(attempt, last=False)
-            if not self._closing:
-                backoff = min(_LONGEST_BACKOFF, 2.0 ** (attempt.number - 1)) * random.uniform(0.5, 1.0)
-                entry = (time.monotonic() + backoff, attempt.task.id, attempt.task, attempt.number + 1)
-                heapq.heappush(self._retries, entry)
-        else:
-            self._own.end(attempt, last=True)
-            self._tally.failed += 1
-            if len(self._failures) < _FAILURES_SHOWN:
-                self._failures[attempt.task.id] = attempt
 
     # -- starts
 
@@ -272,16 +230,15 @@ class Farmer:
 
     def _next_task(self, now: float) -> tuple[Task, int] | None:
         queue = self._visits.queue
-        retry = bool(self._retries and self._retries[0][0] <= now)
+        retry = self._settling.retry_at is not None and self._settling.retry_at <= now
         if self._closing or self._visits.in_trouble or not (retry or queue):
             return None
         if self._tally.started and not self._rules.deadline.fits(now, self._pace.typical):
             self._nothing_fits = True
-            self._retries.clear()
+            self._settling.forget_retries()
             return None
         if retry:
-            _, _, task, attempt = heapq.heappop(self._retries)
-            return task, attempt
+            return self._settling.next_retry()
         return queue.popleft(), 1
 
     def _start(self, place: Place) -> None:
@@ -297,7 +254,7 @@ class Farmer:
             self._start_attempt(self._slots, place, context, output)
         except CannotStart as error:
             for failed, _ in self._slots.fail(place, error.reason, error.command, context.environment):
-                self._settle(failed)
+                self._settling.settle(failed)
         except Unfit:
             self._put_off(place)
         except OSError as error:
@@ -313,9 +270,8 @@ class Farmer:
         self._own.unstart(place.task)
         if place.attempt == 1:
             self._visits.queue.appendleft(place.task)
-        elif not self._closing:
-            due = time.monotonic() + _PUT_OFF_SECONDS
-            heapq.heappush(self._retries, (due, place.task.id, place.task, place.attempt))
+        else:
+            self._settling.put_off(place.task, place.attempt)
 
     def _environment_of(self, place: Place) -> dict[str, str]:
         number = str(place.task.id)
@@ -383,8 +339,9 @@ class Farmer:
             failed = records.count(layout.failed)
             finished = records.count(layout.finished) if exact else self._books.recorded()
             left = tally.tasks - finished - failed if exact else self._books.waiting()
+        failures = tuple(self._settling.failures.values())
         return Summary(
-            tally, seconds, self._slots.busy_seconds, tuple(self._failures.values()), finished, failed, left, exact,
+            tally, seconds, self._slots.busy_seconds, failures, finished, failed, left, exact,
             leaving.company, left if self._nothing_fits else 0, stopped_by, claims_left=self._own.count > 0,
             unfit=self._slots.workers.unfit is not None,
         )  # fmt: skip

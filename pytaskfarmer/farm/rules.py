@@ -12,7 +12,7 @@ class Rules:
     """What a farmer was told. Durations are in seconds; `retries` counts attempts after the first.
 
     `shares` has one for each process that runs at a time, or none; `memory` is the most that the processes of one task
-    may use, in bytes.
+    may use, in bytes. `doubt` is for how long the end of a task by such a signal as batch systems send is in doubt.
     """
 
     slots: int
@@ -24,3 +24,4 @@ class Rules:
     wait: bool = False
     shares: tuple[Share, ...] = ()
     memory: int | None = None
+    doubt: float = 2.0

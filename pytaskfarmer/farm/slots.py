@@ -2,8 +2,7 @@
 
 An attempt is a process of its own, or a call of a warm worker (`workers`). A slot is free again only when nothing of
 its process group is left (`children`), what the attempt left on the disk has been tidied up (`Command.finish`), and its
-output and its result are kept. Where there is no room for a result, nobody hears of the attempt's end before there is:
-output waits in a file for an audit to find it, but a result that is not kept dies with the farmer.
+output and its result are kept (`filing`).
 
 Ended from outside, an attempt is a process that gets the ladder, or a call whose worker gets it. What uses more memory
 than it may (`memory`) gets no grace. Whatever left the group is killed last, as far as it still carries the task's
@@ -22,20 +21,23 @@ from typing import TYPE_CHECKING
 from pytaskfarmer.farm import process
 from pytaskfarmer.farm.cgroup import KernelKills
 from pytaskfarmer.farm.children import Child, Children, End
+from pytaskfarmer.farm.filing import Ended, Filing
 from pytaskfarmer.farm.place import Place, outcome_of
 from pytaskfarmer.farm.rules import Rules
-from pytaskfarmer.farm.workers import Begun, Done, Lost, Workers
+from pytaskfarmer.farm.warm import Begun
+from pytaskfarmer.farm.workers import Done, Lost, Workers
 from pytaskfarmer.plugins.contracts import Command
 from pytaskfarmer.task import Attempt, Outcome, Task
 from pytaskfarmer.workdir.logs import Logs
 from pytaskfarmer.workdir.results import Results
+from pytaskfarmer.worker import wire
 
 if TYPE_CHECKING:
     from pytaskfarmer.farm.memory import MemoryWatch
 
 _Finish = Callable[[int], Command | None]
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the latter is what a shell makes of it
-_TRY_AGAIN, _PATIENCE_WITH_NODE = 0.6, 30.0
+_TIDY_AGAIN, _PATIENCE_WITH_NODE = 0.6, 30.0
 _KERNEL = "killed by the kernel, which had no memory left"
 
 
@@ -56,9 +58,17 @@ class Running:
     sentence: Outcome | None = None
     ended: Attempt | None = None
 
+    @property
+    def has_time_limit(self) -> bool:
+        """Whether it can still be ended for the time it takes: not when only its group is left."""
+        return self.sentence is None and (self.child is None or self.child.end is None)
+
 
 class Slots:
-    """N slots, and what runs in them; `concurrency` and `max_tasks` are those of a `WorkerRunner`."""
+    """N slots, and what runs in them; `concurrency` and `max_tasks` are those of a `WorkerRunner`.
+
+    `filing` keeps what attempts leave behind.
+    """
 
     def __init__(
         self,
@@ -75,12 +85,10 @@ class Slots:
         self._task_timeout = rules.task_timeout
         self._running: dict[int, Running] = {}
         self._of_child: dict[Child, Running] = {}
-        self._unfiled: list[tuple[Attempt, bool, bytes | None]] = []
         self._untidied: list[tuple[Running, Command, float]] = []
-        self._try_at = 0.0
-        self.no_room: OSError | None = None
+        self._tidy_at = 0.0
         self._logs = logs
-        self._results = results
+        self.filing = Filing(logs, results, self._free.append)
         self.children = Children(poll)
         self.workers = Workers(self.children, poll, concurrency, max_tasks, rules.grace, rules.shares)
         self._shares, self._concurrency = rules.shares, concurrency
@@ -130,7 +138,7 @@ class Slots:
 
     def fail(
         self, place: Place, error: Exception, command: Command | None, environment: Mapping[str, str]
-    ) -> list[tuple[Attempt, bool]]:
+    ) -> list[Ended]:
         """Take note that an attempt could not start: 126 not permitted, else 127.
 
         Returns its end as `ended` does, or nothing if there is something to tidy up first.
@@ -144,11 +152,10 @@ class Slots:
 
     # -- ends
 
-    def ended(self, signalled: Iterable[int]) -> Iterator[tuple[Attempt, bool]]:
+    def ended(self, signalled: Iterable[int]) -> Iterator[Ended]:
         """Yield what has ended, and whether the ladder had begun for it, and free its slot."""
         signalled = list(signalled)
-        if time.monotonic() >= self._try_at:
-            yield from self._try_again()
+        yield from self._try_again(time.monotonic())
         for event in self.workers.heard(signalled):
             yield from self._call_event(event)
         for child in self.children.gone(signalled):
@@ -164,7 +171,7 @@ class Slots:
             for last in self.workers.gone(child):
                 yield from self._call_event(last)
 
-    def _process_ended(self, run: Running, child: Child, end: End) -> Iterator[tuple[Attempt, bool]]:
+    def _process_ended(self, run: Running, child: Child, end: End) -> Iterator[Ended]:
         task, slot = run.place.task, run.place.slot
         if child.fault and run.sentence is None:
             run.sentence = Outcome.OUT_OF_MEMORY
@@ -182,7 +189,7 @@ class Slots:
         if not self._tidies_up(run, end.status):
             yield from self._over(run)
 
-    def _call_event(self, event: Begun | Done | Lost) -> Iterator[tuple[Attempt, bool]]:
+    def _call_event(self, event: Begun | Done | Lost) -> Iterator[Ended]:
         run = self._running[event.slot]
         if isinstance(event, Begun):
             run.began, run.since = event.began, event.since
@@ -204,7 +211,7 @@ class Slots:
             self._kill_strays_of(run.place.task)
         result = event.result
         if outcome is Outcome.STOPPED:
-            result = None
+            result = event.result if isinstance(event, Lost) and len(event.result) > wire.PAD else None
         elif outcome is not Outcome.SUCCESS:
             result = result or b""  # for whoever follows the results to learn of the failure
         yield from self._over(run, result)
@@ -244,7 +251,7 @@ class Slots:
             if not full or time.monotonic() - since > _PATIENCE_WITH_NODE:
                 return self._cannot_tidy_up(run, error)
             self._untidied.append((run, command, since))
-            self._try_at = time.monotonic() + _TRY_AGAIN
+            self._tidy_at = time.monotonic() + _TIDY_AGAIN
             return True
         self._of_child[run.child] = run
         if run.sentence is not None:
@@ -257,7 +264,7 @@ class Slots:
         self._blame_tidying(run, 1)
         return False
 
-    def _tidied_up(self, run: Running, status: int) -> list[tuple[Attempt, bool]]:
+    def _tidied_up(self, run: Running, status: int) -> list[Ended]:
         if status:
             self._blame_tidying(run, status)
         return self._over(run)
@@ -268,48 +275,22 @@ class Slots:
         if run.ended.outcome is Outcome.SUCCESS:
             run.ended = replace(run.ended, outcome=run.sentence or outcome_of(status), status=status)
 
-    def _over(self, run: Running, result: bytes | None = None) -> list[tuple[Attempt, bool]]:
+    def _over(self, run: Running, result: bytes | None = None) -> list[Ended]:
         """Let go of an attempt and return its end, unless there is no room for its result."""
         assert run.ended is not None
         del self._running[run.place.slot]
         self.busy_seconds += run.ended.duration
-        return self._file(run.ended, run.sentence is not None, result)
+        return self.filing.file((run.ended, run.sentence is not None), result)
 
-    def _file(self, attempt: Attempt, sentenced: bool, result: bytes | None) -> list[tuple[Attempt, bool]]:
-        """Keep output and result and free the slot; where the disk is full, the slot waits until they are kept."""
-        try:
-            self._logs.end(attempt)  # first, so that whoever reads the result finds what was printed
-            if result is not None:
-                self._results.keep(attempt, result)
-        except OSError as error:
-            self._unfiled.append((attempt, sentenced, result))
-            self._try_at = time.monotonic() + _TRY_AGAIN
-            if result is not None:
-                self.no_room = error
-                return []
-        else:
-            self._free.append(attempt.slot)
-        return [(attempt, sentenced)]
-
-    def _try_again(self) -> Iterator[tuple[Attempt, bool]]:
+    def _try_again(self, now: float) -> Iterator[Ended]:
         """Try once more what the disk or the node had no room for."""
-        yield from self.file_again()
-        untidied, self._untidied = self._untidied, []
-        for run, command, since in untidied:
-            if not self._tidy_up(run, command, since):
-                yield from self._over(run)
-
-    def file_again(self) -> list[tuple[Attempt, bool]]:
-        """Try once more to keep what there was no space for, and return the ends of which nobody has heard yet."""
-        unfiled, self._unfiled, self.no_room = self._unfiled, [], None
-        return [end for each in unfiled for end in self._file(*each) if each[2] is not None]
-
-    def surrender(self) -> list[tuple[Attempt, bool]]:
-        """Give up results for which there is no room, and return the ends of their attempts: as if stopped by us."""
-        lost = [attempt for attempt, _, result in self._unfiled if result is not None]
-        self._unfiled = [(attempt, sentenced, None) for attempt, sentenced, _ in self._unfiled]
-        self.no_room = None
-        return [(replace(attempt, outcome=Outcome.STOPPED), True) for attempt in lost]
+        if self.filing.due is not None and now >= self.filing.due:
+            yield from self.filing.again()
+        if self._untidied and now >= self._tidy_at:
+            untidied, self._untidied = self._untidied, []
+            for run, command, since in untidied:
+                if not self._tidy_up(run, command, since):
+                    yield from self._over(run)
 
     # -- the ladder
 
@@ -361,18 +342,19 @@ class Slots:
 
     def next_event(self) -> float | None:
         """Return when (monotonic clock) something must be looked at without being signalled."""
-        moments = [self.workers.next_event(), self.children.next_event()]
-        if self._unfiled or self._untidied:
-            moments.append(self._try_at)
+        moments = [self.workers.next_event(), self.children.next_event(), self.filing.due]
+        if self._untidied:
+            moments.append(self._tidy_at)
         if self._memory is not None and self._running:
             moments.append(self._memory.due)
         if self._task_timeout is not None:
-            moments += [run.since + self._task_timeout for run in self._running.values() if run.sentence is None]
+            moments += [run.since + self._task_timeout for run in self._running.values() if run.has_time_limit]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def close(self) -> None:
         """Let go of everything; nothing runs any more."""
         self._kernel.close()
+        self.workers.close()
         self.children.close()
 
 

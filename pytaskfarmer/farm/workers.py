@@ -9,21 +9,15 @@ anew. Where calls are beyond their time and their worker has heard that they are
 that cannot make its servant is no task's fault: its calls go back, and if there never was a good one, or it happens
 again and again, the farmer must end, since letting every task of the list fail would be worse.
 
-A task has all that its worker has, so what comes over the line may be anything. A worker that says what makes no sense
-is killed; one that has closed its line can answer no call any more, and is killed if it does not end by itself.
+A worker that says what makes no sense is killed; one that has closed its line can answer no call any more, and is
+killed if it does not end by itself.
 """
 
-import errno
-import fcntl
 import os
 import select
 import signal
-import socket
-import struct
-import termios
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pytaskfarmer.errors import FarmError
@@ -31,6 +25,7 @@ from pytaskfarmer.farm import process
 from pytaskfarmer.farm.children import Child, Children, End
 from pytaskfarmer.farm.place import BATCH_SIGNALS, Place
 from pytaskfarmer.farm.resources import Share
+from pytaskfarmer.farm.warm import Begun, Call, HungUp, Worker
 from pytaskfarmer.plugins.contracts import Command
 from pytaskfarmer.task import printable
 from pytaskfarmer.worker import wire
@@ -40,20 +35,10 @@ _STRIKES = 3
 _MESSAGES_AT_A_TIME = 64
 _MOST_UNREAD = 1000
 _SEND_AGAIN = 0.05
-_NO_ROOM = frozenset({*process.NODE_IS_FULL, errno.ENOBUFS, errno.ETOOMANYREFS})
-"""Why a message cannot be sent now."""
 
 
 class Unfit(Exception):
     """No worker can be had."""
-
-
-class Begun(NamedTuple):
-    """A call was sent to its worker, in epoch seconds and on the monotonic clock."""
-
-    slot: int
-    began: float
-    since: float
 
 
 class Done(NamedTuple):
@@ -80,33 +65,6 @@ class Lost(NamedTuple):
     out_of_memory: bool
 
 
-@dataclass(slots=True)
-class _Call:
-    place: Place
-    request: bytes
-    output: int
-    sent: bool = False
-    parts: list[bytes] = field(default_factory=list)
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    child: Child
-    line: socket.socket
-    mark: wire.Mark
-    finish: Callable[[int], Command | None] | None
-    environment: Mapping[str, str]
-    cpus: Collection[int] | None
-    calls: dict[int, _Call] = field(default_factory=dict)
-    cancelled: dict[int, float] = field(default_factory=dict)
-    overdue: frozenset[int] = frozenset()
-    patience_ends: float | None = None
-    had: int = 0
-    ready: bool = False
-    leaving: bool = False
-    unfit: str | None = None
-
-
 class Workers:
     """The workers of one farmer, with a share each; `unfit` says why none can be had, once that is clear.
 
@@ -128,9 +86,9 @@ class Workers:
         self._max_tasks = max_tasks
         self._grace = grace
         self._shares = shares
-        self._current: dict[int, _Worker] = {}
-        self._of_line: dict[int, _Worker] = {}
-        self._of_child: dict[Child, _Worker] = {}
+        self._current: dict[int, Worker] = {}
+        self._of_line: dict[int, Worker] = {}
+        self._of_child: dict[Child, Worker] = {}
         self._tidying: set[Child] = set()
         self._begun: list[Begun] = []
         self._ever_ready = self._dismissed = False
@@ -145,7 +103,7 @@ class Workers:
         Raises, after closing it: OSError if the node has no room for a worker; `Unfit` if the worker cannot be started;
         ValueError or TypeError for a request that is too long, or no bytes.
         """
-        call = _Call(place, request, output)
+        call = Call(place, request, output)
         try:
             if not isinstance(request, bytes):
                 raise TypeError(f"the runner's request is {type(request).__name__}, and must be bytes")
@@ -163,7 +121,7 @@ class Workers:
         if worker.had == self._max_tasks:
             worker.leaving = True
 
-    def _start(self, number: int, new: Callable[[], Command], environment: Mapping[str, str], output: int) -> _Worker:
+    def _start(self, number: int, new: Callable[[], Command], environment: Mapping[str, str], output: int) -> Worker:
         cpus = self._shares[number].cpus if self._shares else None
         try:
             return self._started(new(), environment, output, cpus)
@@ -175,7 +133,7 @@ class Workers:
 
     def _started(
         self, command: Command, environment: Mapping[str, str], output: int, cpus: Collection[int] | None
-    ) -> _Worker:
+    ) -> Worker:
         line, theirs = wire.pair()
         descriptor = wire.Mark.make()
         passed = (theirs.fileno(), descriptor)
@@ -189,29 +147,21 @@ class Workers:
         finally:
             theirs.close()
             os.close(descriptor)
-        worker = _Worker(child, line, mark, command.finish, environment, cpus)
+        worker = Worker(child, line, mark, command.finish, environment, cpus)
         self._poll.register(line.fileno(), select.EPOLLIN)
         self._of_line[line.fileno()] = self._of_child[child] = worker
         return worker
 
-    def _sent(self, worker: _Worker, call: _Call) -> bool:
+    def _sent(self, worker: Worker, call: Call) -> bool:
         """Send a call if its worker is ready and has room for it; return False if the worker has died."""
         if not worker.ready:
             return True
-        task, attempt, slot = call.place
-        message = Message(Kind.CALL, slot, attempt, id=task.id, payload=call.request)
         try:
-            socket.send_fds(worker.line, [wire.encode(message)], [call.output])
-        except (BrokenPipeError, ConnectionResetError):
-            worker.leaving = True
+            begun = worker.send(call)
+        except HungUp:
             return False
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise
-            return True  # `tend` tries again
-        call.sent = True
-        os.close(call.output)
-        self._begun.append(Begun(slot, time.time(), time.monotonic()))
+        if begun is not None:  # else `tend` tries again
+            self._begun.append(begun)
         return True
 
     # -- what they say
@@ -228,55 +178,53 @@ class Workers:
         begun, self._begun = self._begun, []
         return begun
 
-    def _listen(self, worker: _Worker, most: int = _MESSAGES_AT_A_TIME) -> Iterator[Begun | Done]:
+    def _listen(self, worker: Worker, most: int = _MESSAGES_AT_A_TIME) -> Iterator[Begun | Done]:
         for _ in range(most):  # other slots, and signals, have their turn while one talks without end
             try:
-                data = worker.line.recv(wire.LARGEST_MESSAGE)
-            except BlockingIOError:
-                return
-            except ConnectionResetError:
-                data = b""
-            if not data:
+                message = worker.receive()
+            except HungUp:
                 self._hang_up(worker)
                 worker.patience_ends = time.monotonic() + self._grace
                 return
-            try:
-                message = wire.decode(data)
-                call = worker.calls[message.slot] if message.kind in {Kind.PART, Kind.DONE} else None
-            except (struct.error, ValueError, KeyError):
+            except ValueError:
                 self._give_up_on(worker)
                 return
-            if message.kind is Kind.READY and not worker.ready:
-                worker.ready = self._ever_ready = True
-                self._send_again(worker)
-            elif message.kind is Kind.UNFIT:
-                worker.unfit = printable(message.payload.decode(errors="replace"), limit=1000)
-            elif call is not None and message.kind is Kind.PART:
-                call.parts.append(message.payload)
-            elif call is not None:
+            if message is None:
+                return
+            if message.kind is Kind.DONE:
                 yield from self._take_begun()
-                del worker.calls[message.slot]
-                worker.cancelled.pop(message.slot, None)
-                self._strikes = 0
-                result = b"".join((*call.parts, message.payload)) if call.parts or message.attempt else None
-                yield Done(message.slot, message, worker.child.pid, result)
+                yield self._answered(worker, message)
                 if worker.leaving and not worker.calls:
                     self._let_go(worker, self._grace)
                     return
+            elif message.kind is Kind.PART:
+                worker.calls[message.slot].parts.append(message.payload)
+            elif message.kind is Kind.UNFIT:
+                worker.unfit = printable(message.payload.decode(errors="replace"), limit=1000)
+            elif message.kind is Kind.READY and not worker.ready:
+                worker.ready = self._ever_ready = True
+                self._send_again(worker)
 
-    def _send_again(self, worker: _Worker) -> None:
+    def _answered(self, worker: Worker, message: Message) -> Done:
+        call = worker.calls.pop(message.slot)
+        worker.cancelled.pop(message.slot, None)
+        self._strikes = 0
+        result = b"".join((*call.parts, message.payload)) if call.parts or message.attempt else None
+        return Done(message.slot, message, worker.child.pid, result)
+
+    def _send_again(self, worker: Worker) -> None:
         for call in worker.calls.values():
             if not call.sent and not self._sent(worker, call):
                 return  # its child will tell
 
-    def _give_up_on(self, worker: _Worker) -> None:
+    def _give_up_on(self, worker: Worker) -> None:
         self._hang_up(worker)
         self._children.sentence(worker.child, None, 0.0)
 
-    def _hang_up(self, worker: _Worker) -> None:
+    def _hang_up(self, worker: Worker) -> None:
         """Let a worker end by itself: it reads the end of the line."""
         worker.leaving = True
-        if worker.line.fileno() >= 0:
+        if worker.connected:
             self._poll.unregister(worker.line.fileno())
             del self._of_line[worker.line.fileno()]
             worker.line.close()
@@ -289,7 +237,7 @@ class Workers:
         worker = self._of_child.pop(child, None)
         if worker is None:
             return
-        if worker.line.fileno() >= 0:
+        if worker.connected:
             yield from self._listen(worker, _MOST_UNREAD)
         yield from self._take_begun()
         self._hang_up(worker)
@@ -309,13 +257,13 @@ class Workers:
             yield Lost(slot, innocent, child.pid, end, why, result, child.fault is not None)
         self._tidy_up(worker, child.end.status)
 
-    def _strike(self, worker: _Worker, end: End) -> None:
+    def _strike(self, worker: Worker, end: End) -> None:
         self._strikes += 1
         by_itself = worker.child.fault or -end.status not in BATCH_SIGNALS
         if (by_itself and not self._ever_ready) or self._strikes >= _STRIKES:
             self.unfit = self.unfit or worker.unfit or worker.child.fault or _never_ready(end)
 
-    def _tidy_up(self, worker: _Worker, status: int) -> None:
+    def _tidy_up(self, worker: Worker, status: int) -> None:
         try:
             command = worker.finish(status) if worker.finish else None
             if command is None:
@@ -336,14 +284,8 @@ class Workers:
     def sentence(self, slot: int, number: int, grace: float) -> bool:
         """End one call: by cancelling it where its worker holds others, else with its worker. False: it has ended."""
         worker = next(each for each in self._of_child.values() if slot in each.calls)
-        if self._concurrency > 1:
-            try:
-                worker.line.send(wire.encode(Message(Kind.CANCEL, slot)))
-            except OSError:
-                pass  # it hears nothing; the end of the grace will tell
-            else:
-                worker.cancelled[slot] = time.monotonic() + grace
-                return True
+        if self._concurrency > 1 and worker.cancel(slot, time.monotonic() + grace):
+            return True
         worker.leaving = True
         return self._children.sentence(worker.child, number, grace)
 
@@ -365,7 +307,7 @@ class Workers:
         """
         for worker in self._of_child.values():
             if worker.cancelled and min(worker.cancelled.values()) <= now:
-                if _has_read_all(worker.line):
+                if worker.has_read_all():
                     worker.overdue = frozenset(slot for slot, until in worker.cancelled.items() if until <= now)
                 worker.cancelled.clear()
                 worker.leaving = True
@@ -373,7 +315,7 @@ class Workers:
             if worker.patience_ends is not None and now >= worker.patience_ends:
                 worker.patience_ends = None
                 self._children.sentence(worker.child, None, 0.0)
-            if worker.ready and worker.line.fileno() >= 0:
+            if worker.listens:
                 self._send_again(worker)
 
     def next_event(self) -> float | None:
@@ -383,7 +325,7 @@ class Workers:
             moments += worker.cancelled.values()
             if worker.patience_ends is not None:
                 moments.append(worker.patience_ends)
-            if worker.ready and worker.line.fileno() >= 0 and not all(call.sent for call in worker.calls.values()):
+            if worker.listens and not worker.all_sent:
                 moments.append(time.monotonic() + _SEND_AGAIN)
         return min(moments, default=None)
 
@@ -411,17 +353,15 @@ class Workers:
         for child in self._tidying:
             self._children.sentence(child, None, grace)
 
-    def _let_go(self, worker: _Worker, grace: float) -> None:
+    def close(self) -> None:
+        """Let go of the workers that have not ended."""
+        for worker in self._of_child.values():
+            worker.line.close()
+            worker.mark.close()
+
+    def _let_go(self, worker: Worker, grace: float) -> None:
         self._hang_up(worker)
         self._children.sentence(worker.child, None, grace)
-
-
-def _has_read_all(line: socket.socket) -> bool:
-    """Whether the other end has taken in all that was sent."""
-    try:
-        return fcntl.ioctl(line.fileno(), termios.TIOCOUTQ, bytes(4)) == bytes(4)
-    except (OSError, ValueError):
-        return False  # it is closed
 
 
 def _never_ready(end: End) -> str:

@@ -69,10 +69,13 @@ class Books:
 
     @contextmanager
     def unsettling(self) -> Iterator[None]:
-        """Mark a change of several steps: if it fails on the way, our claims must stay, to cause an audit."""
-        self.unsettled = True
+        """Mark a change of several steps: if it fails on the way, our claims must stay, to cause an audit.
+
+        What failed earlier stays marked: only a full audit mends it.
+        """
+        earlier, self.unsettled = self.unsettled, True
         yield
-        self.unsettled = False
+        self.unsettled = earlier
 
     # -- the lock
 

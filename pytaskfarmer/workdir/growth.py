@@ -66,7 +66,6 @@ class Growth:
         offset = seen.offset
         seen.add(self._lines(offset))
         new = seen.tasks - known.tasks
-        unsettled = books.unsettled
         if new:
             with books.unsettling():
                 books.register = register.update(
@@ -74,7 +73,6 @@ class Growth:
                     digest=seen.digest.hexdigest(), generation=known.generation + 1,
                 )  # fmt: skip
                 self._stack(books, islice(self._lines(offset, known.tasks), new), few=new <= _FEW)
-            books.unsettled = unsettled  # what failed earlier still waits for an audit
         self._seen, self._size = seen, status.st_size
         return new
 

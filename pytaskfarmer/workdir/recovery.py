@@ -48,6 +48,7 @@ def restore(books: Books, attendance: Attendance, *, absent_too: bool = True) ->
             records.append(layout.interrupted, lines)
         if absent_too or not verdict.absent:
             _bury(books, attendance.dead, dead)
+    books.unsettled = books.unsettled and not absent_too
     succeeded = sum(end.outcome is Outcome.SUCCESS for end in verdict.record)
     census.finished += succeeded
     census.failed += len(verdict.record) - succeeded

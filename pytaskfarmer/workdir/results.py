@@ -22,6 +22,7 @@ from pytaskfarmer.task import Attempt, Outcome
 from pytaskfarmer.workdir.layout import Layout, disk
 
 _HEADER = re.compile(rb"(\d+) (\d+) ([a-z_]+) (-?\d+) (\d+\.\d+) (\d+) ([0-9a-f]{8})\n")
+_AT_A_TIME = 1 << 24
 _LONGEST_HEADER = 200
 
 
@@ -136,7 +137,8 @@ class Following:
 
     def _rest(self, name: str, path: str) -> Iterator[tuple[Result, bytes]]:
         fd = self._files[name]
-        while data := os.pread(fd, os.fstat(fd).st_size - self._read[name], self._read[name]):
+        room = _AT_A_TIME
+        while data := os.pread(fd, room, self._read[name]):
             start = 0
             while header := _HEADER.match(data, start):
                 result = _record(header, path, self._read[name])
@@ -146,8 +148,12 @@ class Following:
                 start = end + 1
                 yield result, data[begin:end]
             self._read[name] += start
-            if not start:
+            if start:
+                room = _AT_A_TIME
+            elif len(data) < room:
                 return
+            else:
+                room *= 2  # for a record that is longer
 
     def close(self) -> None:
         """Let go of the files."""

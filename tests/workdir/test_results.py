@@ -90,3 +90,24 @@ def test_no_results_is_no_error(layout: Layout) -> None:
     kept.close()
     assert {} == read(layout)
     assert not os.path.exists(layout.results)
+
+
+def test_follow_any_length(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are followed in blocks, one that is longer than a block too, and one that is not whole yet later."""
+    monkeypatch.setattr(results, "_AT_A_TIME", 64)
+    data = [bytes([number]) * size for number, size in enumerate((5, 1000, 0, 63, 64, 65, 10))]
+    kept = Results(layout, "one")
+    for number, value in enumerate(data):
+        kept.keep(attempt(number), value)
+    kept.close()
+    path = layout.results_of("one")
+    with open(path, "rb") as file:
+        whole = file.read()
+    os.truncate(path, len(whole) - 3)
+    following = results.Following(layout)
+    assert data[:-1] == [value for _, value in following.new()]
+    assert [] == list(following.new())
+    with open(path, "ab") as file:
+        file.write(whole[-3:])
+    assert data[-1:] == [value for _, value in following.new()]
+    following.close()

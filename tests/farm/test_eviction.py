@@ -1,0 +1,47 @@
+"""A farmer whose claims are gone, since others took it for dead: here, they lie there under a dead farmer's name."""
+
+import os
+
+import pytest
+from farm_driver import Farm, alive
+
+SERVANT = """
+import os, subprocess
+from pytaskfarmer.worker import command
+
+class Lines:
+    concurrency, max_tasks = 1, None
+    def worker(self, context):
+        return command("warm:Servant", {})
+    def request(self, task, context):
+        return task.text.encode()
+
+class Servant:
+    def perform(self, request, task):
+        if status := subprocess.call(["sh", "-c", request.decode()]):
+            raise RuntimeError(status)
+"""
+FARMER = """$(cut -d' ' -f4 /proc/$PPID/stat)"""
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["processes", "workers"])
+def test_stops_what_it_runs_and_begins_anew(farm: Farm, monkeypatch: pytest.MonkeyPatch, warm: bool) -> None:
+    """It kills its tasks, registers under a new name and goes on; each task is recorded once, no descriptor is left."""
+    (farm.directory / "warm.py").write_text(SERVANT)
+    (farm.directory / "warm.ini").write_text("[warm]\nRunner = warm.Lines\n")
+    monkeypatch.setenv("PYTHONPATH", str(farm.directory), prepend=os.pathsep)
+    claim = farm.layout.claim("${PYTASKFARMER_FARMER}")
+    parent = FARMER if warm else "$PPID"
+    watched = f"ls -l /proc/{parent}/fd | grep -c pidfd"
+    farm.write(
+        [
+            "if mkdir first; then echo $$ > pid; exec sleep 100; fi",
+            f"until test -s pid; do sleep 0.01; done; if mkdir second; then rm {claim}.lock; mv {claim} {claim}9; fi",
+            *["true"] * 4,
+            f"n=0; until test $({watched}) -le 2; do n=$((n+1)); test $n -lt 500; sleep 0.01; done",
+        ]
+    )
+    assert 0 == farm.run("-n", "2", *(["-r", "warm"] if warm else [])), farm.started[-1].output
+    assert "Starting again." in farm.started[-1].output
+    assert not alive(int((farm.directory / "pid").read_text()))
+    farm.balance(7, "finished")
