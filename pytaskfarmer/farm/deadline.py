@@ -62,18 +62,18 @@ class Pace:
         """For how many seconds of work it pays to hold tasks: waiting for the lock then stays near 2 %."""
         return max(_SHORTEST_HORIZON, _WAITS_PER_HORIZON * self._wait)
 
-    def block(self, slots: int, free: int, queued: int, waiting: Callable[[], int], live_slots: int) -> int:
+    def block(self, slots: int, free: int, queued: int, waiting: Callable[[], int], live_slots: int | None) -> int:
         """Return how many tasks to take.
 
         The free slots; plus, when tasks are short, enough to keep the slots busy for the horizon; each slot never
         more than its half share of the `waiting()` tasks (asked for only if it matters), so that nobody starves at the
-        end.
+        end. Where nobody else can be there (None) all are taken, once few are left in hand.
         """
         need = max(0, free - queued)
         if self._median is None or self._median >= self.horizon:
             return need
         enough = int(slots * self.horizon / max(self._median, 1e-4))
-        if queued > enough // 2:
+        if queued > (2 * slots if live_slots is None else enough // 2):
             return 0
-        fair = slots * waiting() // (2 * max(live_slots, slots))
+        fair = waiting() if live_slots is None else slots * waiting() // (2 * max(live_slots, slots))
         return max(need, min(enough - queued, fair))

@@ -20,8 +20,8 @@ _MOST_VISITS = 1000
 class Feed:
     """What may still come to the list at `path`.
 
-    `lifeline` is a descriptor to read from, which this object owns from then on; without one, the farmer lingers for
-    so many seconds after it has run out of tasks.
+    `lifeline` is a descriptor to read from, which this object owns from then on, and the list is `private`: nobody else
+    farms it. Without one, the farmer lingers for so many seconds after it has run out of tasks.
     """
 
     def __init__(self, path: str, lifeline: int | None = None, linger: float = 0.0) -> None:
@@ -33,8 +33,8 @@ class Feed:
         self.caller_has_died = False
         self._lifeline = lifeline
         self.shows = True
-        self._called = lifeline is not None
-        self.most_visits = _MOST_VISITS if self._called else None
+        self.private = lifeline is not None
+        self.most_visits = _MOST_VISITS if self.private else None
         if lifeline is not None:
             os.set_blocking(lifeline, False)
 
@@ -46,7 +46,7 @@ class Feed:
 
     def look(self, now: float, *, idle: bool) -> None:
         """See whether more has come; `idle` is whether the farmer has nothing to do."""
-        if self._called:
+        if self.private:
             self._hear()
         else:
             self._look_around(now, idle=idle)
@@ -82,7 +82,7 @@ class Feed:
 
     def due(self) -> float | None:
         """Return when (monotonic clock) to look again."""
-        return None if self._called else self._look_at
+        return None if self.private else self._look_at
 
     def extend(self, books: Books) -> int:
         """Take in what has come; in a section. Return the number of tasks."""

@@ -69,7 +69,7 @@ class Visits:
         self._lock_since: float | None = None
         self._lock_pause = 0.0
         self._told_waiting = False
-        self._live_slots = slots
+        self._live_slots = None if feed is not None and feed.private else slots
         self._failures = 0
         self._told_troubles: set[str] = set()
 
@@ -186,7 +186,8 @@ class Visits:
             self._last_count = now
             others = self._books.roster.others()
             self.leaving.company = len(others)
-            self._live_slots = self._slots + sum(map(identity.slots_in, others))
+            if self._live_slots is not None:
+                self._live_slots = self._slots + sum(map(identity.slots_in, others))
         taken = self._books.claim(self._block(need))
         self.queue.extend(taken)
         if not taken:

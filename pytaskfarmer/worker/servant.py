@@ -37,7 +37,8 @@ class Servant(Protocol):
     def perform(self, request: bytes, task: TaskFacts) -> Answer:
         """Run one task and return its result, if it has one: JSON text in UTF-8, or pickles.
 
-        What an iterator yields is handed over piece by piece, so that a death loses only what was not yielded yet.
+        What a generator yields is handed over at once, piece by piece, so that a death loses only what was not yielded
+        yet; the last piece it should return.
         A `FarmError` makes the task fail with its one line in the log, any other exception with a traceback, and
         `SystemExit` with its status.
         """

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import sys
 import traceback
 from collections.abc import Awaitable, Iterator
@@ -22,6 +23,10 @@ from pytaskfarmer.worker.wire import Kind, Message
 
 if TYPE_CHECKING:
     import asyncio
+
+_DESCRIPTOR = struct.Struct("i")
+_ROOM_FOR_ONE = socket.CMSG_SPACE(_DESCRIPTOR.size)
+_buffer = bytearray(wire.LARGEST_MESSAGE)  # a new one for each message would cost as much as a short call
 
 FAILED = 1
 """The status of a call that raised."""
@@ -79,12 +84,13 @@ def receive(line: socket.socket, pad: memoryview | None = None) -> Message | Cal
     Raises OSError where this process has no descriptor left for the call's log.
     """
     try:
-        data, descriptors, _, _ = socket.recv_fds(line, wire.LARGEST_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+        size, ancillary, _, _ = line.recvmsg_into([_buffer], _ROOM_FOR_ONE, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None
-    if not data:
+    if not size:
         return None
-    message = wire.decode(data)
+    descriptors = [_DESCRIPTOR.unpack(data)[0] for _, _, data in ancillary]
+    message = wire.decode(bytes(memoryview(_buffer)[:size]))
     if message.kind is not Kind.CALL:
         return message
     if not descriptors:
@@ -144,15 +150,18 @@ async def _end_what_is_left() -> None:
 
 
 def hand_over(pieces: Iterator[bytes], line: socket.socket, call: Call) -> bytes | None:
-    """Send a result piece by piece, but for the last one, which is returned."""
-    last, size = next(pieces, None), 0
-    for piece in pieces:
-        size += len(checked(last) or b"")
+    """Send at once each piece of a result that a generator yields; return the one that it returns, if it does."""
+    size = 0
+    while True:
+        try:
+            piece = next(pieces)
+        except StopIteration as end:
+            last: bytes | None = end.value
+            return last
+        size += len(checked(piece) or b"")
         if size > wire.LARGEST_RESULT:
             raise FarmError(f"the result has more than {wire.LARGEST_RESULT:,} bytes; write it to a file instead")
-        send(line, call, last)
-        last = piece
-    return last
+        send(line, call, piece)
 
 
 def send(line: socket.socket, call: Call, piece: bytes | None) -> None:

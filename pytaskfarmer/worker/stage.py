@@ -62,6 +62,7 @@ class Stage:
         self._variables = [_Variable(name, self._libc) for name in names]
         self._last: Call | None = None
         self._entered = self._cpu_at_entry = 0.0
+        self._peak = 0
 
     @property
     def pad(self) -> memoryview:
@@ -80,11 +81,11 @@ class Stage:
             facts = call.facts
             for variable, number in zip(self._variables, (facts.id, facts.id, facts.slot, facts.attempt), strict=True):
                 variable.set(number)
-        self._entered, self._cpu_at_entry = time.monotonic(), self._cpu()
+        self._entered, self._cpu_at_entry = time.monotonic(), self._cost()
 
     def leave(self, call: Call) -> None:
         """Write out what the call has printed so far, and let go of its log."""
-        call.cpu += self._cpu() - self._cpu_at_entry
+        call.cpu += self._cost() - self._cpu_at_entry
         call.seconds += time.monotonic() - self._entered
         self.flush()
         os.dup2(self._nowhere, 1)
@@ -124,7 +125,7 @@ class Stage:
     def peak(self, call: Call) -> int:
         """Return the peak memory in bytes since the last call that took long enough to be worth the question."""
         if call.seconds < _WORTH_IT or not self._alone:
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            return self._peak
         try:
             with open("/proc/self/status", "rb") as file:
                 line = next(line for line in file if line.startswith(b"VmHWM:"))
@@ -132,10 +133,12 @@ class Stage:
                 file.write(_RESET_PEAK)
             return int(line.split()[1]) * 1024
         except (OSError, StopIteration):
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            return self._peak
 
-    def _cpu(self) -> float:
+    def _cost(self) -> float:
+        """Return the CPU time in seconds until now, with that of children that were waited for."""
         own, below = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+        self._peak = own.ru_maxrss * 1024
         return own.ru_utime + own.ru_stime + below.ru_utime + below.ru_stime
 
 

@@ -114,6 +114,13 @@ class TestBlock:
         assert 10 == pace.block(slots=8, free=0, queued=0, waiting=lambda: 200, live_slots=80)
         assert 8 == pace.block(slots=8, free=8, queued=0, waiting=lambda: 10, live_slots=80)
 
+    def test_is_all_where_nobody_else_can_be_there(self) -> None:
+        """The only farmer of a private list takes all of it, up to the horizon, and only once it has few left."""
+        pace = paced(*[0.01] * 10)
+        assert 100 == pace.block(slots=8, free=0, queued=0, waiting=lambda: 100, live_slots=None)
+        assert 784 == pace.block(slots=8, free=0, queued=16, waiting=lambda: 10**6, live_slots=None)
+        assert 0 == pace.block(slots=8, free=0, queued=17, waiting=lambda: 10**6, live_slots=None)
+
     def test_counts_itself_among_the_living(self) -> None:
         """A farmer that is not yet counted among the living slots takes no more than half of all."""
         assert 50 == paced(*[0.01] * 10).block(slots=8, free=0, queued=0, waiting=lambda: 100, live_slots=0)
