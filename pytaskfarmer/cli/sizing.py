@@ -24,8 +24,10 @@ def size(proc: int | str | None, wants: Wants, batch: allocation.Allocation) -> 
         from pytaskfarmer.farm import node
 
         facts = node.read(os.environ, batch, os.sched_getaffinity(0))
-        shares = plan(wants, facts, proc if isinstance(proc, int) else None, os.environ)
-        return Sizing(len(shares), shares if wants.cpus or wants.gpus else ())
+        asked = proc if isinstance(proc, int) else None
+        shares = plan(wants, facts, asked, os.environ)
+        warnings = _idle_gpus(wants.gpus, facts.gpu_count, len(shares)) if wants.gpus and asked is None else ()
+        return Sizing(len(shares), shares if wants.cpus or wants.gpus else (), warnings)
     if proc == "auto":
         return Sizing(allocation.cpus(batch, os.sched_getaffinity(0)))
     if proc == "all":
@@ -34,3 +36,11 @@ def size(proc: int | str | None, wants: Wants, batch: allocation.Allocation) -> 
     if wanted > most:
         return Sizing(most, warnings=(f"--proc {proc}: more than this node can hold; using {most} slots",))
     return Sizing(wanted)
+
+
+def _idle_gpus(each: int, there: int, processes: int) -> tuple[str, ...]:
+    """Return a warning where the CPUs or the memory, not the GPUs, say how many tasks run."""
+    if (processes + 1) * each > there:
+        return ()
+    idle = f"{there - processes * each} of {there} GPUs stay idle"
+    return (f"{idle}: CPUs or memory allow {processes} tasks at a time; --proc N runs N, with fewer CPUs each",)

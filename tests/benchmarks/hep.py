@@ -46,11 +46,12 @@ def one_round(events: Path, words: argparse.Namespace, directory: Path) -> tuple
     program("make_tasks.py", *chunks, "--hep", "--output", hep)
     program("make_tasks.py", *chunks, "--results", directory / "parts", "--output", commands)
     farm = (*COMMAND, "--proc", str(words.slots), "--logs", "pack", "--quiet")
-    scan = ("--input", events, "--n-cuts", words.n_cuts, "--output", directory / "baseline.json")
+    whole = ("--first", 0, "--count", words.n_cuts**8, "--output", directory / "baseline.json")
+    scan = ("--input", events, "--n-cuts", words.n_cuts, *whole)
     contenders: list[tuple[str | Path | int, ...]] = [
         (*farm, "-r", "hep", "-R", f"cuts={words.n_cuts}", hep),
         (*farm, commands),
-        (sys.executable, EXAMPLE / "task_farm_HEP_seq.py", *scan),
+        (sys.executable, EXAMPLE / "scan_chunk.py", *scan),
     ]
     seconds = []
     for contender in contenders:

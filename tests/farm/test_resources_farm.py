@@ -114,6 +114,17 @@ def test_a_warm_worker_has_the_share_of_its_slots(
     assert 2 == len({pid for *_, pid in saw})
 
 
+def test_gpus_that_stay_idle(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the CPUs say how many tasks run, a warning tells what that leaves of the GPUs; asked for, all are used."""
+    cpus = len(os.sched_getaffinity(0))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(cpus + 2))))
+    farm.write(["echo $CUDA_VISIBLE_DEVICES"])
+    assert 0 == farm.run("--gpus-per-task", "1")
+    assert f"2 of {cpus + 2} GPUs stay idle" in farm.started[-1].output
+    assert 0 == farm.run("--gpus-per-task", "1", "--proc", str(cpus + 2))
+    assert "idle" not in farm.started[-1].output
+
+
 def test_the_number_of_slots_follows(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without `--proc`, three GPUs make three slots."""
     monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "0,1,2")
