@@ -109,6 +109,10 @@ def spellings(of: click.Command | None = None) -> dict[str, bool]:
     help="Run a task that fails up to N more times, with growing pauses in between.",
 )
 @click.option(
+    "--max-fails", type=Count(), metavar="N",
+    help="Start no more tasks once N have failed in this run; what is left stays in the list.  [default: never]",
+)  # fmt: skip
+@click.option(
     "--grace",
     type=_DURATION,
     default="10s",
@@ -180,9 +184,9 @@ def command(
     tasklist: str, proc: int | str | None, cpus_per_task: int | None, gpus_per_task: int | None,
     mem_per_task: int | None, workdir: str | None, runner: str, runner_options: dict[str, str], handler: str,
     handler_options: dict[str, str], trust_ini: bool, timeout: float | None, task_timeout: float | None, retries: int,
-    grace: float, stop_signal: int, logs: str, lock: str | None, order: str, update: bool, retry_failed: bool,
-    wait: bool, jitter: float, no_fit: bool, allow_local: bool, array: bool, shard: shares.Shard | None, dry_run: bool,
-    quiet: bool, verbose: bool,
+    max_fails: int | None, grace: float, stop_signal: int, logs: str, lock: str | None, order: str, update: bool,
+    retry_failed: bool, wait: bool, jitter: float, no_fit: bool, allow_local: bool, array: bool,
+    shard: shares.Shard | None, dry_run: bool, quiet: bool, verbose: bool,
 ) -> int:  # fmt: skip
     """Run every task of TASKLIST, one a line, each as `bash -c` would run it.
 
@@ -224,7 +228,7 @@ def command(
             observer.warn(line)
         rules = Rules(
             slots=slots, deadline=_deadline(begin, timeout, batch, grace, fit=not no_fit), task_timeout=task_timeout,
-            retries=retries, grace=grace, stop_signal=stop_signal, wait=wait, shares=sized.shares,
+            retries=retries, max_fails=max_fails, grace=grace, stop_signal=stop_signal, wait=wait, shares=sized.shares,
             memory=mem_per_task,
         )  # fmt: skip
         wish = Wish(

@@ -208,6 +208,9 @@ class Farmer:
         if no_room is not None and self._closing:
             ended += self._slots.filing.surrender()
         self._settling.take_in(ended, now)
+        most = self._rules.max_fails
+        if most is not None and self._tally.failed >= most and self._draining is None:
+            self._drain(f"--max-fails {most}", "too many tasks have failed: running tasks may end, no more are started")
         self._slots.tend(now)
 
     # -- starts

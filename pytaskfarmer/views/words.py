@@ -118,7 +118,7 @@ def summary_lines(summary: Summary, layout: Layout, logs: str, slots: int) -> It
     busy = summary.busy_seconds / (summary.seconds * slots) if summary.seconds > 0 else 0.0
     yield f"{', '.join(counts)}; {wall}, {count(slots, 'slot')} busy {min(busy, 1.0):.0%} of the time"
     if summary.failures:
-        yield "failed in this run:"
+        yield "failed in this run, and not recorded yet:" if summary.claims_left else "failed in this run:"
         for attempt in summary.failures:
             text = cut(attempt.task.text)
             yield f"  {attempt.task.id}  {ending(attempt)}  {text}{_log(attempt, layout, logs)}"

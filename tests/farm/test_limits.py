@@ -93,6 +93,23 @@ class TestTaskTimeout:
         assert ([0], [1]) == (farm.ids("failed"), farm.ids("toprocess"))
 
 
+class TestMaxFails:
+    def test_leaves_the_rest_in_the_list(self, farm: Farm) -> None:
+        """With `--max-fails 2` the farmer starts nothing after the second failure, and the next run goes on."""
+        farm.write(["true", "false", "true", "false", "true", "true"])
+        assert 3 == farm.run("-n", "1", "--max-fails", "2")
+        farm.balance(6)
+        assert ([0, 2], [1, 3], [4, 5]) == tuple(sorted(farm.ids(book)) for book in ("finished", "failed", "toprocess"))
+        assert "stopped by --max-fails 2" in farm.started[-1].output
+        assert 1 == farm.run("-n", "1", "--max-fails", "2")
+        farm.balance(6, "finished", "failed")
+
+    def test_counts_tasks_and_not_attempts(self, farm: Farm) -> None:
+        """An attempt that is tried again is no failed task."""
+        farm.write(["[ $PYTASKFARMER_ATTEMPT = 2 ]", "true"])
+        assert 0 == farm.run("-n", "1", "--retries", "1", "--max-fails", "1")
+
+
 class TestRetries:
     def test_are_counted_and_only_the_last_one_is_recorded(self, farm: Farm) -> None:
         """`--retries 1` makes two attempts: both in the timeline, with a log each, and one line in `failed`."""
