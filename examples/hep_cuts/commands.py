@@ -1,12 +1,13 @@
 """How the programs of this example read their options and report what they cannot use."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from pytaskfarmer.runners.tables import DatasetError
+from pytaskfarmer.errors import FarmError
 
 
 def positive(text: str) -> int:
@@ -17,10 +18,12 @@ def positive(text: str) -> int:
     return number
 
 
-def scan_options(description: str) -> argparse.ArgumentParser:
+def scan_options(description: str, *, input_required: bool = True) -> argparse.ArgumentParser:
     """Return a parser with what every scan needs."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--input", type=Path, required=True, metavar="FILE", help="The events, comma-separated.")
+    parser.add_argument(
+        "--input", type=Path, required=input_required, metavar="FILE", help="The events, comma-separated."
+    )
     parser.add_argument(
         "--n-cuts",
         type=positive,
@@ -31,12 +34,29 @@ def scan_options(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def farm_options(parser: argparse.ArgumentParser, *, chunk: str, seed: str) -> None:
+    """Add what both farms can be told; `chunk` and `seed` say what these mean, and are None if not given."""
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="Tasks at a time (default: the CPUs, %(default)s).",
+    )
+    parser.add_argument("--output", type=Path, metavar="JSON", help="Also write the result to this file.")
+    parser.add_argument("--profile", action="store_true", help="Say on standard error where the time went.")
+    parser.add_argument("--chunk", type=positive, metavar="N", help=chunk)
+    parser.add_argument("--seed", type=int, metavar="S", help=seed)
+
+
 def run(main: Callable[[], int]) -> NoReturn:
-    """Exit with what `main` returns, or with 2 and one line on what could not be used."""
+    """Exit with what `main` returns, with 2 and one line on what could not be used, or with 130 after Ctrl-C."""
     try:
         status = main()
-    except DatasetError as error:
+    except FarmError as error:
         sys.exit(_complain(str(error)))
+    except KeyboardInterrupt:
+        sys.exit(130)
     except OSError as error:
         sys.exit(_complain(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
     sys.exit(status)

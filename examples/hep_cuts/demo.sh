@@ -1,5 +1,5 @@
 #!/bin/sh
-# Find the best cut with a farm and without one, and compare: sh demo.sh [FILE]
+# Find the best cut without a farm and with three, and compare: sh demo.sh [FILE]
 # FILE holds events; without it some are made up. KEEP=1 keeps the directory that everything is written to,
 # PROCS sets the number of slots (default: the CPUs), PYTHON the interpreter (default: python3).
 set -eu
@@ -33,10 +33,36 @@ trap 'exit 143' TERM
 events=${1:-$work/events.csv}
 [ $# -gt 0 ] || "$python" "$here/generate_events.py" --events 2000 --seed 1234 --output "$events"
 
+echo "== one setting after the other, without a farm"
+"$python" "$here/task_farm_HEP_seq.py" --input "$events" --output "$work/baseline.json" >"$work/baseline.txt"
+cat "$work/baseline.txt"
+
+# Prints what was found, unless it is what the baseline found: all lines but the last two, which tell the time.
+compare() {
+    [ "$(head -n -2 "$work/$1.txt")" = "$(head -n -2 "$work/baseline.txt")" ] || {
+        cat "$work/$1.txt"
+        echo "demo.sh: this is another answer than that of the baseline" >&2
+        exit 1
+    }
+    echo "the same answer"
+}
+
+echo && echo "== as a command for each chunk of settings"
 "$python" "$here/make_tasks.py" --input "$events" --results "$work/results" --output "$work/tasks.txt"
 pytaskfarmer.py --proc "$procs" "$work/tasks.txt"
-"$python" "$here/task_farm_HEP_seq.py" --input "$events" --output "$work/baseline.json" >/dev/null
+"$python" "$here/merge.py" "$work/results" --expect "$work/baseline.json" >"$work/commands.txt"
+compare commands
+
+echo && echo "== with the runner hep, whose workers keep the events"
+"$python" "$here/make_tasks.py" --hep --input "$events" --output "$work/chunks.txt"
+pytaskfarmer.py --proc "$procs" -r hep "$work/chunks.txt"
+"$python" -m pytaskfarmer results "$work/chunks.txt" --merge pytaskfarmer.runners.cut_scan:merge >"$work/merged.json"
+"$python" "$here/report.py" "$work/merged.json" >"$work/hep.txt"
+compare hep
+
+echo && echo "== as calls from Python, with Pool"
+"$python" "$here/task_farm_HEP.py" --input "$events" --workers "$procs" >"$work/pool.txt"
+compare pool
+
 echo
-"$python" "$here/merge.py" "$work/results" --expect "$work/baseline.json"
-echo
-echo "The farm and the sequential baseline agree."
+echo "The three farms and the sequential baseline agree."

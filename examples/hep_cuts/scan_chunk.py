@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from commands import positive, run, scan_options
-from results import scan_file, write_result
+from results import Loaded, write_result
 
 from pytaskfarmer.runners.cut_scan import count_settings
 
@@ -18,7 +18,7 @@ def main() -> int:
     end, n_settings = options.first + options.count, count_settings(options.n_cuts)
     if options.first < 0 or end > n_settings:
         parser.error(f"settings {options.first} to {end - 1} are not among 0 to {n_settings - 1}")
-    result = scan_file(options.input, options.n_cuts, options.first, options.count)
+    result = Loaded(options.input, options.n_cuts).scan(options.first, options.count)
     write_result(options.output, result)
     print(f"settings {options.first} to {end - 1}: best {result.k}, {result.correct} of {result.n_events} events")
     return 0

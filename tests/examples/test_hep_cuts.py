@@ -1,4 +1,4 @@
-"""The scan of rectangular cuts: baseline, farm and demo, each run as its readers would run it."""
+"""The scan of rectangular cuts: baseline, commands, `hep` runner and demo, each run as its readers would run it."""
 
 import csv
 import json
@@ -6,6 +6,7 @@ import math
 import os
 import random
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,9 +40,12 @@ Number of settings:     6561
 Word = str | Path | int
 
 
-def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+COMMANDS = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHON": sys.executable}
+
+
+def run(*command: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=50, check=False)
 
 
 def program(name: str, *options: Word) -> subprocess.CompletedProcess[str]:
@@ -373,21 +377,48 @@ def test_report_on_something_else_is_refused(text: str) -> None:
     assert (2, "", complaint) == (done.returncode, done.stdout, done.stderr)
 
 
-def demo(directory: Path, *options: Path, keep: str) -> str:
-    """Run the demo with the real command and return what it prints."""
-    commands = Path(sys.executable).parent
-    environment = {"PATH": f"{commands}:{os.environ['PATH']}", "PYTHON": sys.executable, "PROCS": "2"}
-    done = run("sh", EXAMPLE / "demo.sh", *options, **environment, TMPDIR=str(directory), KEEP=keep)
-    assert 0 == done.returncode, done.stdout + done.stderr
-    return done.stdout
+def copy_to(directory: Path) -> Path:
+    """Copy the example, to be run where it may write."""
+    copy = directory / "hep_cuts"
+    shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("__pycache__", "results", "*_workdir"))
+    return copy
+
+
+def files_in(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if "__pycache__" not in path.parts)
+
+
+def demo(copy: Path, *options: Path, keep: str = "0") -> subprocess.CompletedProcess[str]:
+    """Run the demo as the README says, and see that it leaves nothing in its directory."""
+    files, temporary = files_in(copy), copy.parent / "temporary"
+    temporary.mkdir()
+    environment = {**COMMANDS, "PROCS": "2", "TMPDIR": str(temporary), "KEEP": keep, "PYTHONDONTWRITEBYTECODE": ""}
+    done = run("sh", "demo.sh", *options, cwd=copy, **environment)
+    assert files == files_in(copy)
+    assert len(list(temporary.iterdir())) == int(keep)
+    return done
 
 
 def test_demo(tmp_path: Path) -> None:
-    """The demo farms the scan, agrees with the baseline, prints the best cut and leaves nothing behind."""
-    text = demo(tmp_path, keep="0")
-    assert "\nBest accuracy obtained :0.974\n" in text
-    assert text.endswith("The farm and the sequential baseline agree.\n")
-    assert [] == list(tmp_path.iterdir())
+    """The demo scans in four ways, which agree, prints the best cut once and leaves nothing behind."""
+    done = demo(copy_to(tmp_path))
+    assert 0 == done.returncode, done.stdout + done.stderr
+    assert 1 == done.stdout.count("Best accuracy obtained :0.974\n")
+    assert 2 == done.stdout.count("pytaskfarmer: 27 of 27 finished, 0 failed; ")
+    assert 3 == done.stdout.count("\nthe same answer\n")
+    assert done.stderr.startswith("27 tasks on 2 workers in ")
+    assert done.stdout.endswith("The three farms and the sequential baseline agree.\n")
+
+
+def test_demo_fails_where_answers_differ(tmp_path: Path) -> None:
+    """A farm that finds something else than the baseline ends the demo with 1, and nothing is left behind."""
+    copy = copy_to(tmp_path)
+    warm = (copy / "warm.py").read_text().replace("return part, ", "return replace(part, k=0, correct=0), ")
+    (copy / "warm.py").write_text(f"from dataclasses import replace\n{warm}")
+    done = demo(copy, SAMPLE)
+    assert 2 == done.stdout.count("\nthe same answer\n")
+    complaint = "demo.sh: this is another answer than that of the baseline"
+    assert (1, complaint) == (done.returncode, done.stderr.splitlines()[-1])
 
 
 def test_demo_names_an_interpreter_without_the_package(tmp_path: Path) -> None:
@@ -395,17 +426,17 @@ def test_demo_names_an_interpreter_without_the_package(tmp_path: Path) -> None:
     bare = tmp_path / "python"
     bare.write_text("#!/bin/sh\nexit 1\n")
     bare.chmod(0o755)
-    commands = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = run("sh", EXAMPLE / "demo.sh", PATH=commands, PYTHON=str(bare), TMPDIR=str(tmp_path))
+    done = run("sh", EXAMPLE / "demo.sh", **{**COMMANDS, "PYTHON": str(bare), "TMPDIR": str(tmp_path)})
     remedy = "has no package pytaskfarmer; set PYTHON to the interpreter it is installed for"
     assert (2, f"demo.sh: {bare} {remedy}\n") == (done.returncode, done.stderr)
 
 
 def test_demo_on_given_events(tmp_path: Path) -> None:
     """Given a file, the demo scans that; with KEEP=1 it keeps what it wrote and says where the timeline is."""
-    text = demo(tmp_path, SAMPLE, keep="1")
-    assert SAMPLE_TEXT in text
-    (kept,) = tmp_path.iterdir()
+    done = demo(copy_to(tmp_path), SAMPLE, keep="1")
+    assert 0 == done.returncode, done.stdout + done.stderr
+    assert SAMPLE_TEXT in done.stdout
+    (kept,) = (tmp_path / "temporary").iterdir()
     timeline = kept / "tasks.txt_workdir" / "timeline.json"
-    assert f"kept: {kept} (timeline: {timeline})" == text.splitlines()[-1]
+    assert f"kept: {kept} (timeline: {timeline})" == done.stdout.splitlines()[-1]
     assert 27 == sum(event["ph"] == "X" for event in json.loads(timeline.read_text()))
