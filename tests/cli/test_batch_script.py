@@ -1,4 +1,4 @@
-"""The batch script in README.md, as it stands there."""
+"""The batch script in the manual that has something to do afterwards, as it stands there."""
 
 import re
 import signal
@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from desk import FARM, Desk
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/how-to/batch-systems.md"
 
 
 @pytest.fixture
 def script(desk: Desk) -> str:
     """The script that passes signals on, in a file, with the command's full path."""
-    blocks = re.findall(r"```sh\n(#!/bin/bash\n.*?)```", README.read_text(), re.DOTALL)
+    blocks = re.findall(r"```sh\n(#!/bin/bash\n.*?)```", PAGE.read_text(), re.DOTALL)
     (text,) = (block for block in blocks if "trap " in block)
     return desk.write("script.sh", text.replace("pytaskfarmer.py --proc 128", f"{FARM} --proc 2"))
 

@@ -4,6 +4,14 @@ A block `console` is a session: lines that start with `$ ` are typed into one sh
 with `> ` go on with the one above, and all others are what comes back, from standard output and error together. There
 `...` stands for any text, and alone on a line for any lines. A command below which nothing is shown must succeed. A
 block with a file's name after its language is that file. What stands in an HTML comment is done, too, and not shown.
+
+A block `sh` without a name is for the reader's own site: it is run with stand-ins for the site's programs and for
+ours, which only look at the options (test_docs_site.py). Blocks `python`, `ini`, `toml` and `json` without a name are
+fragments, which can be parsed. There are no other blocks.
+
+A line `<!-- needs: slurm -->` gives a page a Slurm of four nodes; `<!-- needs: venv -->` a virtual environment of its
+own, in which pytaskfarmer is installed and whose `pip` takes what is at hand, from no network. `$CHECKOUT` is this
+repository.
 """
 
 import os
@@ -12,66 +20,18 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from pages import NEEDS, PAGES, ROOT, Typed, name_of, session, steps
+from test_installed import build, copy_tree, environment
 
 from pytaskfarmer.plugins import faults, installed
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(page for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")] if "design" not in page.parts)
-BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 ENGINES = ("apptainer", "podman-hpc", "shifter")
 NEED_SLURM = {"batch-systems.md", "python-pool.md"}
 MARK = "\x1e"
-
-
-@dataclass
-class Typed:
-    """What is typed, and the lines that are shown below it."""
-
-    text: str
-    shown: list[str] = field(default_factory=list)
-
-    def fault(self, got: str, status: int) -> str | None:
-        """Return what is wrong with what came back."""
-        right = matches(self.shown, got) if self.shown else status == 0
-        return None if right else "\n".join([f"$ {self.text}", *self.shown, f"--- but, with status {status}:", got])
-
-
-def steps(text: str) -> Iterator[Typed | tuple[str, str]]:
-    """Yield what a page types, and names and contents of its files."""
-    for language, name, body in BLOCK.findall(text):
-        if name:
-            yield name, body
-        elif language == "console":
-            yield from session(body.splitlines())
-
-
-def session(lines: list[str]) -> list[Typed]:
-    """Return what a block types."""
-    typed: list[Typed] = []
-    for line in lines:
-        if line.startswith("$ "):
-            typed.append(Typed(line[2:]))
-        elif line.startswith("> ") and not typed[-1].shown:
-            typed[-1].text += f"\n{line[2:]}"
-        else:
-            typed[-1].shown.append(line)
-    return typed
-
-
-def matches(shown: list[str], got: str) -> bool:
-    """Whether what came back is what is shown."""
-    patterns = [r"(?:.*\n)*" if line == "..." else within(line) for line in shown]
-    return re.fullmatch("".join(patterns), got if got.endswith("\n") else f"{got}\n") is not None
-
-
-def within(line: str) -> str:
-    """Return the pattern of one line."""
-    return ".*".join(map(re.escape, line.split("..."))) + r" *\n"
 
 
 def script(page: Path, blocks: Path) -> tuple[str, list[Typed]]:
@@ -104,7 +64,7 @@ def programs(tmp_path: Path) -> Path:
 @pytest.fixture
 def slurm(page: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """Run a Slurm for a page that needs one, and return the environment in which it is found."""
-    if page.name not in NEED_SLURM:
+    if page.name not in NEED_SLURM and "slurm" not in NEEDS.findall(page.read_text()):
         yield {}
         return
     monkeypatch.syspath_prepend(ROOT / "tests/cluster")
@@ -121,25 +81,41 @@ def slurm(page: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str
         cluster.stop()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_a_page_shows_what_happens(page: Path, tmp_path: Path, programs: Path, slurm: dict[str, str]) -> None:
+@pytest.fixture
+def scripts(page: Path, tmp_path: Path) -> Path:
+    """Return the directory of our commands: as they are installed here, or in an environment of the page's own."""
+    if "venv" not in NEEDS.findall(page.read_text()):
+        return Path(sysconfig.get_path("scripts"))
+    wheel = build("wheel", copy_tree(tmp_path / "tree"), tmp_path / "wheel")
+    scripts = environment(tmp_path / "venv", wheel)
+    words = f"--python {scripts}/python --quiet --disable-pip-version-check --no-cache-dir"
+    alone = "PIP_NO_BUILD_ISOLATION=0 PIP_NO_DEPS=1 PIP_NO_INDEX=1"  # 0 means: no isolation
+    (scripts / "pip").write_text(f'#!/bin/sh\n{alone} exec {sys.executable} -m pip {words} "$@"\n')
+    (scripts / "pip").chmod(0o755)
+    return scripts
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_page_shows_what_happens(
+    page: Path, tmp_path: Path, programs: Path, scripts: Path, slurm: dict[str, str]
+) -> None:
     """Each command prints what stands below it."""
     for name in ("blocks", "home", "here"):
         (tmp_path / name).mkdir()
     text, typed = script(page, tmp_path / "blocks")
-    environment = {
+    variables = {
         **os.environ,
-        "PATH": os.pathsep.join([sysconfig.get_path("scripts"), str(programs), os.environ["PATH"]]),
+        "PATH": os.pathsep.join([str(scripts), str(programs), os.environ["PATH"]]),
         "HOME": str(tmp_path / "home"),
         "CHECKOUT": str(ROOT),
         "LC_ALL": "C.UTF-8",
         **slurm,
     }
     for name in ("PYTHONPATH", "BASH_ENV"):
-        environment.pop(name, None)
+        variables.pop(name, None)
     with open(tmp_path / "said", "w+b") as said:
         subprocess.run(
-            ["bash", "-c", text], cwd=tmp_path / "here", env=environment, stdin=subprocess.DEVNULL, stdout=said,
+            ["bash", "-c", text], cwd=tmp_path / "here", env=variables, stdin=subprocess.DEVNULL, stdout=said,
             stderr=subprocess.STDOUT, check=False, timeout=50,
         )  # fmt: skip
         said.seek(0)
@@ -151,7 +127,7 @@ def test_a_page_shows_what_happens(page: Path, tmp_path: Path, programs: Path, s
     assert not found, "\n\n".join(["", *found])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     """Each file that a page links to is there."""
     assert [] == [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
