@@ -35,6 +35,7 @@ from pytaskfarmer.farm.signals import STOPPING
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _PATIENCE = 30.0
+_SHOW_CURSOR = "\033[?25h"
 _FORWARDED = {*STOPPING, signal.SIGUSR2, signal.SIGTSTP}
 
 
@@ -148,4 +149,5 @@ def _kill_children() -> None:
 
 def _tell(line: str) -> None:
     with contextlib.suppress(OSError):
-        print(f"\npytaskfarmer: {line}", file=sys.stderr, flush=True)
+        before = _SHOW_CURSOR + "\n" if sys.stderr.isatty() else ""  # a live line was there
+        print(f"{before}pytaskfarmer: {line}", file=sys.stderr, flush=True)

@@ -23,6 +23,7 @@ from pytaskfarmer.errors import UsageError
 _ROCR, _WITHIN_ROCR = "ROCR_VISIBLE_DEVICES", ("HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", _ROCR, *_WITHIN_ROCR, "ZE_AFFINITY_MASK")
 _NO_DEVICE = frozenset({"", "-1", "NoDevFiles", "none", "void"})
+_UNITS = (("T", 4), ("G", 3), ("M", 2))
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT])i?B?", re.IGNORECASE)
 
 
@@ -210,8 +211,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """Return bytes for people: `4G`, `1.5G`, `500M`, `12K`."""
-    for unit, power in (("T", 4), ("G", 3), ("M", 2)):
-        if size >= 1024**power:
-            return f"{size / 1024**power:.1f}".removesuffix(".0") + unit
-    return f"{size // 1024}K"
+    """Return bytes for people: `4G`, `1.5G`, `500M`, `12K`; `4000G` rather than 3.9T, which would be a rounded one."""
+    texts = [f"{size / 1024**power:.1f}".removesuffix(".0") + unit for unit, power in _UNITS if size >= 1024**power]
+    exact = (text for text in texts if parse_size(text) == size)
+    return next(exact, texts[0] if texts else f"{size // 1024}K")

@@ -13,6 +13,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 from desk import FARM, Desk
 
@@ -99,6 +100,21 @@ def test_a_live_line_that_goes_away(desk: Desk, terminal: Terminal, wait_until: 
     assert BAR not in summary
     assert "\x1b[2K" in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h")
+
+
+def test_a_kill_leaves_a_terminal_that_can_be_used(
+    desk: Desk, terminal: Terminal, wait_until: Callable[..., None]
+) -> None:
+    """After the farmer was killed under its live line the cursor is seen, and what is said has its own line."""
+    desk.write("tasks.txt", "true", "sleep 100")
+    farmer = terminal.run(desk, "tasks.txt", "-n", "1")
+    wait_until(lambda: BAR in terminal.read(), state=lambda: terminal.seen)
+    (child,) = psutil.Process(farmer.pid).children()
+    child.kill()
+    status, text = terminal.end(farmer)
+    assert 128 + signal.SIGKILL == status
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h")
+    assert text.splitlines()[-1].startswith("pytaskfarmer: the farmer was killed")
 
 
 def test_failures_are_red_as_they_come(desk: Desk, terminal: Terminal) -> None:

@@ -1,0 +1,2 @@
+# Sourced inside the image, before each task.
+export K4GEO=/geometry
