@@ -13,6 +13,10 @@ from . import engines
 from .engines import Engine, Launch
 from .scratch import Scratch
 
+_ROCM = ("GPU_DEVICE_ORDINAL", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+_OF_EVERY_TASK = frozenset({"PROC_NUMBER", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", *_ROCM})
+"""What a task must find inside, beside `PYTASKFARMER_...`: its id, and its share of CPUs and GPUs."""
+
 Finish = Callable[[int], Command | None]
 
 
@@ -48,11 +52,11 @@ class Recipe:
         )
 
     def handed_on(self, context: TaskContext) -> dict[str, str]:
-        """Return the variables that must be inside as they are outside: those of the task, and names in `env`."""
+        """Return the variables that must be inside as outside: of the task, of its share, and names in `env`."""
         return {
             name: value
             for name, value in context.environment.items()
-            if name == "PROC_NUMBER" or name.startswith("PYTASKFARMER_") or name in self.env
+            if name in _OF_EVERY_TASK or name.startswith("PYTASKFARMER_") or name in self.env
         }
 
     def assignments(self) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """What works in a worker of a farm of calls.
 
 The values of calls are handed over every millisecond, or after each call that took longer: a worker that dies then
-costs the call that was executing, whose number stands on the pad, and at most one millisecond of others.
+costs the call that was executing, whose number stands on the pad, and at most one millisecond of others. When many
+megabytes have been handed over, the rest of the slice is left for another time, since the farmer has to hold it all.
 """
 
 import hashlib
@@ -10,18 +11,22 @@ import random
 import sys
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from pytaskfarmer.api import request, travel
 from pytaskfarmer.api.desk import Desk
 from pytaskfarmer.api.faults import CannotTravel
 from pytaskfarmer.api.request import JobLine, Place, Slice
+from pytaskfarmer.api.variables import Variables
 from pytaskfarmer.errors import FarmError
 from pytaskfarmer.worker import TaskFacts
 
 _HAND_OVER = 0.001
+_MOST_AT_A_TIME = 1 << 26
 _MOST_FUNCTIONS = 100
+
+Pieces = Generator[bytes, None, bytes | None]
 
 
 class Callee:
@@ -38,19 +43,20 @@ class Callee:
         self._offsets = array("q")
         self._learned = 0
         self._done = _begun(desk.done)
+        self._variables = Variables()
         self._seed = seed
         if initializer is not None:
-            function, arguments = self._read(Place(*initializer), "the initializer, or one of its arguments,")
+            data = self._bytes(Place(*initializer))
             try:
-                function(*arguments)
+                self._variables.initialize(data)
             except BaseException as error:
                 raise FarmError(f"the initializer failed: {type(error).__name__}: {error}") from error
 
-    def perform(self, data: bytes, task: TaskFacts) -> Iterator[bytes]:
-        """Yield what the calls of a slice returned and raised, in pieces."""
+    def perform(self, data: bytes, task: TaskFacts) -> Pieces:
+        """Yield what the calls of a slice returned and raised, in pieces; return the last of them."""
         asked = request.parse(data.decode())
-        begin = self._done.get(task.id, asked.start)
-        asked = asked.part(begin, asked.start + asked.count)
+        if task.id in self._done:
+            asked = asked.part(self._done[task.id], asked.stop)
         assert task.pad is not None
         pad = task.pad.cast("q")
         pad[0], pad[1] = 1, asked.start
@@ -58,11 +64,12 @@ class Callee:
             call = self._function(asked.job)
             first = asked.first + asked.start
             what = f"one of the arguments of the calls {first} to {first + asked.count - 1}"
-            chunk = self._read(asked.chunk, what)[asked.start : asked.start + asked.count]
+            chunk = self._read(asked.chunk, what)[asked.start : asked.stop]
         except BaseException as error:
-            yield travel.fault_piece(error, asked.start, asked.count)
-            return
-        yield from _outcomes(call, chunk, asked, pad, self._seed)
+            return travel.fault_piece(error, asked.start, asked.count)
+        if self._seed is not None:
+            call = _planted(call, self._seed, asked.first, pad)
+        return (yield from _outcomes(call, chunk, asked, pad))
 
     def _function(self, number: int) -> Callable[[Any], object]:
         call = self._functions.get(number)
@@ -90,16 +97,20 @@ class Callee:
             self._learned += len(line)
 
     def _read(self, place: Place, what: str) -> Any:
-        data = bytearray()
+        data = self._bytes(place)
+        try:
+            return self._variables.unpack(data)
+        except Exception as error:
+            raise CannotTravel(f"{what} cannot be unpacked in a worker: {type(error).__name__}: {error}") from error
+
+    def _bytes(self, place: Place) -> bytes:
+        data = os.pread(self._calls, place.size, place.offset)
         while len(data) < place.size:  # one read gives no more than 2 GB
             more = os.pread(self._calls, place.size - len(data), place.offset + len(data))
             if not more:
                 raise FarmError("the file of calls is shorter than it was")
             data += more
-        try:
-            return travel.unpack(data)
-        except Exception as error:
-            raise CannotTravel(f"{what} cannot be unpacked in a worker: {type(error).__name__}: {error}") from error
+        return data
 
 
 def _begun(path: str) -> dict[int, int]:
@@ -111,36 +122,31 @@ def _begun(path: str) -> dict[int, int]:
         return {}
 
 
-def _outcomes(
-    call: Callable[[Any], object], chunk: Sequence[Any], asked: Slice, pad: "memoryview[int]", seed: int | None
-) -> Iterator[bytes]:
+def _outcomes(call: Callable[[Any], object], chunk: Iterable[Any], asked: Slice, pad: "memoryview[int]") -> Pieces:
     clock = time.perf_counter
-    values: list[object] = []
-    handed_over = clock()
-    for place, item in enumerate(chunk, asked.start):
-        pad[1] = place
-        if seed is not None:
-            _plant(seed, asked.first + place)
+    calls = enumerate(chunk, asked.start)
+    place, size = asked.start - 1, 0
+    while place + 1 < asked.stop and size < _MOST_AT_A_TIME:
+        values: list[object] = []
+        first, fault = place + 1, None
+        due = clock() + _HAND_OVER
         try:
-            values.append(call(item))
+            for place, item in calls:
+                pad[1] = place
+                values.append(call(item))
+                if clock() > due:
+                    break
         except BaseException as error:
-            if values:
-                yield from _handed_over(values, place, asked)
-            values = []
-            yield travel.fault_piece(_explained(error), place)
-        now = clock()
-        if now - handed_over > _HAND_OVER:
-            if values:
-                yield from _handed_over(values, place + 1, asked)
-            values = []
-            handed_over = now
-    if values:
-        yield from _handed_over(values, asked.start + asked.count, asked)
-
-
-def _handed_over(values: Sequence[object], stop: int, asked: Slice) -> Iterator[bytes]:
-    first = stop - len(values)
-    return travel.values_piece(values, first, asked.first + first)
+            fault = travel.fault_piece(error, place)
+        pieces = travel.values_pieces(values, first, asked.first + first)
+        if fault is not None:
+            pieces.append(fault)
+        size += sum(map(len, pieces))
+        yield from pieces[:-1]
+        if place + 1 == asked.stop:
+            return pieces[-1]
+        yield pieces[-1]
+    return None
 
 
 def _caller(function: Callable[..., Any], how: str) -> Callable[[Any], Any]:
@@ -151,17 +157,18 @@ def _caller(function: Callable[..., Any], how: str) -> Callable[[Any], Any]:
     return lambda both: function(*both[0], **both[1])
 
 
+def _planted(call: Callable[[Any], object], seed: int, first: int, pad: "memoryview[int]") -> Callable[[Any], object]:
+    """Return what plants the seed of each call before it."""
+
+    def plant_and_call(item: Any) -> object:
+        _plant(seed, first + pad[1])
+        return call(item)
+
+    return plant_and_call
+
+
 def _plant(seed: int, index: int) -> None:
     number = int.from_bytes(hashlib.sha256(f"{seed} {index}".encode()).digest()[:8])
     random.seed(number)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(number & 0xFFFFFFFF)
-
-
-def _explained(error: BaseException) -> BaseException:
-    if isinstance(error, NameError) and type(error) is NameError:
-        error.add_note(
-            "Workers do not inherit the caller's variables, as they would after a fork: pass what the function needs "
-            "as an argument, or set it up by `initializer`."
-        )
-    return error

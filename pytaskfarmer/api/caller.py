@@ -5,57 +5,33 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import NamedTuple
 
 from pytaskfarmer.api import heritage, travel
 from pytaskfarmer.api.desk import Desk
 from pytaskfarmer.api.host import PRIVATE, SHARED, Options
-from pytaskfarmer.api.session import Farm, Session
+from pytaskfarmer.api.places import Farm
+from pytaskfarmer.api.session import Session
+from pytaskfarmer.api.wish import Wish
 from pytaskfarmer.errors import UsageError
 
-MOST_WORKERS = 10_000
 _AHEAD = 4  # farmers of other nodes learn only now and then that there is more to do
 
 
-class Cluster(Protocol):
-    """Where farmers can be started other than on this node."""
+class _Passing(NamedTuple):
+    """A work directory that goes when the farm ends; but what jobs have said of their end stays, if they failed."""
 
-    @property
-    def expected(self) -> int:
-        """About how many calls run at a time when all farmers run."""
-        ...
-
-    def start(self, options: Options) -> Farm:
-        """Start farmers of the work directory `options.root`, `options.slots` workers each if that is above 0."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """How the calls are to be made; see `Pool`."""
-
-    workers: int | None = None
-    initializer: Callable[..., object] | None = None
-    initargs: tuple[Any, ...] = ()
-    max_tasks: int | None = None
-    cluster: Cluster | None = None
-    workdir: str | None = None
-    keep: bool | None = None
-    timeout: float | None = None
-    seed: int | None = None
-    echo: bool = True
+    root: str | None
+    by_jobs: bool
 
 
 class Caller:
-    """One opened work directory with a farm on it. Raises `UsageError` for a wish that makes no sense.
+    """One opened work directory with a farm on it. Raises `UsageError` for a directory that cannot be had.
 
     The farm ends at the latest when this object, or the interpreter, does.
     """
 
     def __init__(self, wish: Wish) -> None:
-        _check(wish)
         self.workers = wish.cluster.expected if wish.cluster else wish.workers or len(os.sched_getaffinity(0))
         self.keeps = wish.workdir is not None if wish.keep is None else wish.keep
         self.root = _directory(wish)
@@ -63,11 +39,13 @@ class Caller:
         for path in (desk.calls, desk.list, desk.jobs):
             open(path, "ab").close()
         self.session = Session(desk, ahead=self.workers * (_AHEAD if wish.cluster else 1), echo=wish.echo)
-        self._end = weakref.finalize(self, _stop, self.session, None if self.keeps else self.root)
+        passing = None if self.keeps or wish.workdir is not None else self.root
+        self._passing = _Passing(passing, by_jobs=wish.cluster is not None)
+        self._end = weakref.finalize(self, _stop, self.session, self._passing)
         try:
             self._begin(wish)
         except BaseException:
-            self.close(at_once=True)
+            self.close(at_once=True, failed=True)
             raise
 
     def _begin(self, wish: Wish) -> None:
@@ -76,8 +54,8 @@ class Caller:
             first = heritage.bequeath(first)  # a secret: into a directory that no other user may read
         initializer = None
         if first is not None:
-            initializer = self.session.pack(travel.pack(first, "the initializer, or one of its arguments,"))
-            self.session.flush()
+            initializer = self.session.outbox.pack(travel.pack(first, "the initializer, or one of its arguments,"))
+            self.session.outbox.flush()
         options = Options(
             self.root,
             wish.workers or (0 if wish.cluster else self.workers),
@@ -87,39 +65,35 @@ class Caller:
             wish.seed,
             wish.max_tasks,
             wish.timeout,
-            passing=not (self.keeps or wish.cluster),
+            passing=self._passing.root is not None and not self._passing.by_jobs,
         )
         self.session.begin(wish.cluster.start(options) if wish.cluster else _local(options))
 
-    def close(self, *, at_once: bool = False) -> None:
-        """End the farm, and remove the work directory if it is not to be kept; not in a process that was forked."""
-        if not at_once and self._end.alive and self.session.is_ours:
-            self.session.finish()
-        self._end()
+    def close(self, *, at_once: bool = False, failed: bool = False) -> None:
+        """End the farm, and remove the work directory if that is due; nothing in a process that was forked.
+
+        A directory that was named is not removed if something has `failed`, or earlier calls were not made again.
+        """
+        if self._end.alive and self.session.outbox.is_ours:
+            if not at_once:
+                self.session.finish()
+            _stop(self.session, self._passing)
+            if not (self.keeps or failed or self.session.broken or self.session.others):
+                shutil.rmtree(self.root, ignore_errors=True)
+        self._end.detach()  # not earlier: what is interrupted is done at the exit of the interpreter
 
 
-def _stop(session: Session, passing: str | None) -> None:
-    if session.is_ours:
+def _stop(session: Session, passing: "_Passing") -> None:
+    if session.outbox.is_ours:
         session.stop()
-        if passing is not None:
-            shutil.rmtree(passing, ignore_errors=True)
+        if passing.root is not None and not (passing.by_jobs and session.broken):
+            shutil.rmtree(passing.root, ignore_errors=True)
 
 
 def _local(options: Options) -> Farm:
     from pytaskfarmer.api.local import LocalFarm
 
     return LocalFarm(options)
-
-
-def _check(wish: Wish) -> None:
-    if wish.workers is not None and not 1 <= wish.workers <= MOST_WORKERS:
-        raise UsageError(f"{wish.workers} workers: there must be at least 1, and at most {MOST_WORKERS:,}.")
-    if wish.max_tasks is not None and wish.max_tasks < 1:
-        raise UsageError(f"a worker cannot be replaced after {wish.max_tasks} tasks; at least 1.")
-    if wish.initializer is not None and not callable(wish.initializer):
-        raise TypeError("the initializer must be callable")
-    if wish.timeout is not None and wish.timeout <= 0:
-        raise UsageError(f"a timeout of {wish.timeout:g} s leaves no time; it must be above 0.")
 
 
 def _directory(wish: Wish) -> str:

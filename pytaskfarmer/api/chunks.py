@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from pytaskfarmer.api import travel
 from pytaskfarmer.api.request import JobLine, Slice
-from pytaskfarmer.api.session import Job, Session
+from pytaskfarmer.api.session import Session
+from pytaskfarmer.api.verdicts import Job
 from pytaskfarmer.errors import UsageError
 
 
@@ -26,12 +27,15 @@ class Chunk(NamedTuple):
 
 
 class Chunks:
-    """Hands chunks to a session; `root` is its work directory, `kept` or not. `alone` lets each call travel alone."""
+    """Hands chunks to a session; `root` is its work directory, where they can be recognised if it is `named`.
 
-    def __init__(self, session: Session, root: str, *, kept: bool, alone: bool) -> None:
+    `alone` lets each call travel alone.
+    """
+
+    def __init__(self, session: Session, root: str, *, named: bool, alone: bool) -> None:
         self._session = session
         self._root = root
-        self._kept = kept
+        self._named = named
         self._alone = alone
 
     def size(self, number: int, wished: int) -> int:
@@ -41,22 +45,22 @@ class Chunks:
 
     def pack_function(self, func: Callable[..., Any]) -> bytes:
         """Return a function as bytes. Raises `CannotTravel`."""
-        return travel.pack(func, f"the function {_name(func)}")
+        return travel.pack(func, f"the function {travel.name_of(func)}")
 
     def pack(self, func: Callable[..., Any], first: int, items: Sequence[Any]) -> Chunk:
         """Return the chunk of these items. Raises `CannotTravel`."""
         data = travel.pack_each(items, partial(_argument, func, first))
-        return Chunk(first, len(items), data, _digest(items) if self._kept else "-")
+        return Chunk(first, len(items), data, _digest(items) if self._named else "-")
 
     def announce(
         self, number: int, func: Callable[..., Any], packed: bytes, how: str, size: int, calls: int | None = None
     ) -> None:
         """Begin a job of so many calls, or of any number. Raises `UsageError` if an earlier caller's was another."""
-        name = f"{_name(func)} {how} {calls}"
+        name = f"{travel.name_of(func)} {how} {calls}"
         known = self._session.known(number)
         if known is not None and known.name != name:
             raise self._others(number)
-        self._session.announce(JobLine(number, self._session.pack(packed), how, size, name))
+        self._session.outbox.announce(JobLine(number, self._session.outbox.pack(packed), how, size, name))
 
     def submit(self, job: Job, chunks: Sequence[Chunk]) -> None:
         """Let chunks be called, as far as that was not done before. Raises `UsageError` as `announce` does."""
@@ -66,7 +70,7 @@ class Chunks:
             if old is not None and (old.count, old.digest) != (chunk.calls, chunk.digest):
                 raise self._others(number)
         new = [
-            Slice(number, session.pack(chunk.data), chunk.first, 0, chunk.calls, chunk.digest)
+            Slice(number, session.outbox.pack(chunk.data), chunk.first, 0, chunk.calls, chunk.digest)
             for old, chunk in zip(known, chunks, strict=True)
             if old is None
         ]
@@ -98,10 +102,5 @@ def _plainly(item: object) -> str:
         return type(item).__qualname__
 
 
-def _name(func: Callable[..., Any]) -> str:
-    module = getattr(func, "__module__", None) or type(func).__module__
-    return f"{module}.{getattr(func, '__qualname__', type(func).__qualname__)}"
-
-
 def _argument(func: Callable[..., Any], first: int, place: int) -> str:
-    return f"the argument of call {first + place} of {_name(func)}"
+    return f"the argument of call {first + place} of {travel.name_of(func)}"

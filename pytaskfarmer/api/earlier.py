@@ -67,6 +67,11 @@ class Earlier:
         for result in self._stopped.get(task_id, ()):
             yield from travel.pieces_of(result.read() or b"")[0]
 
+    @property
+    def has_chunks(self) -> bool:
+        """Whether there are chunks that were not taken."""
+        return bool(self._chunks)
+
     def chunk(self, job: int, first: int) -> Slice | None:
         """Return the slice that is a whole chunk; it was listed before any part of it."""
         return next(iter(self._chunks.get((job, first), ())), None)

@@ -14,11 +14,12 @@ from types import BuiltinFunctionType, FunctionType, ModuleType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from pytaskfarmer.api import travel
-from pytaskfarmer.api.caller import Cluster, Wish
-from pytaskfarmer.api.farming import END, Farming, farms, name_of
+from pytaskfarmer.api.farming import END, Farming, farms
 from pytaskfarmer.api.faults import BrokenPool, CannotTravel
+from pytaskfarmer.api.places import Cluster
 from pytaskfarmer.api.request import APPLY, STAR
 from pytaskfarmer.api.turns import Outcome
+from pytaskfarmer.api.wish import Wish
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -50,10 +51,6 @@ class Executor(concurrent.futures.Executor):
     ) -> None:
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
-        if max_tasks_per_child is not None and max_tasks_per_child < 1:
-            raise ValueError("max_tasks_per_child must be >= 1")
         self._wish = Wish(max_workers, initializer, tuple(initargs), max_tasks_per_child, cluster)
         self._owner = os.getpid()
         self._lock = threading.Lock()
@@ -100,7 +97,7 @@ class Executor(concurrent.futures.Executor):
         calls = ((*before, *items) for items in zip(*iterables, strict=False))
         while chunk := list(islice(calls, chunksize)):
             try:
-                data = travel.pack_each(chunk, lambda _: f"an argument of {name_of(fn)}")
+                data = travel.pack_each(chunk, lambda _: f"an argument of {travel.name_of(fn)}")
             except CannotTravel as error:
                 chunks.append(_hopeless(error))
             else:
@@ -164,9 +161,9 @@ def _packed(function: _Callable, before: tuple[Any, ...], args: tuple[Any, ...],
     try:
         return travel.pack([((*before, *args), keywords)], "")
     except CannotTravel:
-        travel.pack(before, f"the function {name_of(function)}")
+        travel.pack(before, f"the function {travel.name_of(function)}")
         for place, argument in (*enumerate(args), *keywords.items()):
-            travel.pack(argument, f"argument {place!r} of {name_of(function)}")
+            travel.pack(argument, f"argument {place!r} of {travel.name_of(function)}")
         raise
 
 

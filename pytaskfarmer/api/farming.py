@@ -6,19 +6,13 @@ executor's destructor, which may run anywhere and so must neither wait nor take 
 
 import atexit
 import os
-import pickle
 import threading
-from collections.abc import Callable
 from queue import SimpleQueue
-from types import BuiltinFunctionType, FunctionType
-from typing import Any
-from weakref import WeakKeyDictionary
 
-from pytaskfarmer.api import travel
-from pytaskfarmer.api.caller import Caller, Wish
+from pytaskfarmer.api.caller import Caller
+from pytaskfarmer.api.packing import Packing
 from pytaskfarmer.api.turns import Turns
-
-_Callable = Callable[..., Any]
+from pytaskfarmer.api.wish import Wish
 
 LOOK, END, STOP = "look", "end", "stop"
 """Words to the thread that ends a farm: look whether that is due; do it when all calls have ended; do it now."""
@@ -32,7 +26,7 @@ class Farming:
         self._caller = Caller(wish)
         self._words: SimpleQueue[str] = SimpleQueue()
         self.turns = Turns(self._caller.session, lambda: self.say(LOOK))
-        self._references: WeakKeyDictionary[_Callable, bytes] = WeakKeyDictionary()
+        self.pack = Packing().pack
         self._ender = threading.Thread(target=self._wait_and_close, name="pytaskfarmer end", daemon=True)
         try:
             self._ender.start()
@@ -40,16 +34,6 @@ class Farming:
             self._caller.close(at_once=True)
             raise
         farms.add(self)
-
-    def pack(self, function: _Callable) -> bytes:
-        """Return a function as bytes, fast where it is one that travels by reference."""
-        simple = isinstance(function, FunctionType | BuiltinFunctionType)
-        packed = self._references.get(function) if simple else None
-        if packed is None:
-            packed = travel.pack(function, f"the function {name_of(function)}")
-            if simple and packed == _reference(function):
-                self._references[function] = packed
-        return packed
 
     def say(self, word: str) -> None:
         """Wake the thread that ends the farm: to look whether that is due, or by `END`, or `STOP`."""
@@ -80,20 +64,6 @@ class Farming:
         """Wait until it has ended, except in the thread that it waits for."""
         if not self._caller.session.reads:
             self._ender.join()
-
-
-def _reference(function: _Callable) -> bytes | None:
-    """Return a function as pickle has it, which only knows references."""
-    try:
-        return pickle.dumps(function, pickle.HIGHEST_PROTOCOL)
-    except Exception:
-        return None
-
-
-def name_of(function: _Callable) -> str:
-    """Return what a function is called in messages."""
-    module = getattr(function, "__module__", None) or type(function).__module__
-    return f"{module}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
 class Farms(set[Farming]):

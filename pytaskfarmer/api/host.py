@@ -137,7 +137,8 @@ def main() -> int:
         try:
             status = work(wanted_work, _Caller(here=private), dict(os.environ), guard).exit_status
         except FarmError as error:
-            print(f"pytaskfarmer: error: {error}", file=sys.stderr, flush=True)
+            words = str(error).replace("--workdir", "workdir").replace("--allow-local", "allow_local=True")
+            print(f"pytaskfarmer: error: {words}", file=sys.stderr, flush=True)
             return 2
         if feed.caller_has_died and options.passing:
             shutil.rmtree(options.root, ignore_errors=True)

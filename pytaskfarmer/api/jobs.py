@@ -5,10 +5,13 @@ only while there is work; when there is more, jobs are submitted again. Caller a
 caller looks for results, often while they come and less often while they do not.
 
 Jobs may be ended by the batch system at any time. If calls are left, others are submitted in their place, unless
-several have come and gone without a result.
+several have come and gone without a result, or a farmer has said that it cannot work here. Of a job that does not start
+by itself, we warn, and wait.
 """
 
+import glob
 import json
+import logging
 import os
 import threading
 import time
@@ -19,15 +22,18 @@ from typing import ClassVar
 from pytaskfarmer.api.desk import Desk
 from pytaskfarmer.api.host import Options
 from pytaskfarmer.cluster import batch
-from pytaskfarmer.cluster.contract import BatchError, Engine, Plan, State, load
+from pytaskfarmer.cluster.contract import BatchError, Engine, Plan, State, load, stuck
 from pytaskfarmer.durations import parse_duration
 from pytaskfarmer.errors import UsageError
 
+_logger = logging.getLogger("pytaskfarmer")
 _LOOK = (0.02, 1.0)
 _ASK = (0.5, 10.0)
 _FRUITLESS = 3
 _PATIENCE = 60.0
 _ALIVE = {State.PENDING, State.RUNNING, State.HELD, State.UNKNOWN}
+_STUCK = (4.0, 60.0)
+_REFUSALS = ("pytaskfarmer: error: ", "no worker can be had: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,18 @@ class GridEngine(_Jobs):
     engine = "gridengine"
 
 
+def _last_words(root: str) -> tuple[str, str]:
+    """Return the youngest log of the farmers in jobs, and in a line of it why they ended, or its last one."""
+    pattern = f"{glob.escape(Desk(root).log)}-*"
+    path = max(glob.glob(pattern), key=os.path.getmtime, default=pattern)
+    try:
+        with open(path, errors="replace") as log:
+            lines = [line.strip() for line in log if line.strip()]
+    except OSError:
+        return path, "no log"
+    return path, next((line for line in lines if line.startswith(_REFUSALS)), lines[-1] if lines else "not a word")
+
+
 class JobFarm:
     """The jobs that farm one work directory. `outstanding` tells how many slices have no result yet."""
 
@@ -121,9 +139,10 @@ class JobFarm:
         self._ids: tuple[str, ...] = ()
         self._woken = threading.Event()
         self._closing = False
-        self._pause, self._ask_after, self._ask_at = _LOOK[0], _ASK[0], 0.0
+        self._pause, self._ask_after, self._ask_at, self._stuck_at = _LOOK[0], _ASK[0], 0.0, 0.0
         self._left: int | None = None
         self._fruitless = 0
+        self._warned: set[str] = set()
         self._why = "the pool was closed"
 
     def poke(self) -> None:
@@ -154,16 +173,34 @@ class JobFarm:
         """Submit jobs if none lives. Raises `BatchError`."""
         states = self._engine.states(self._ids) if self._ids else {}
         if not any(state in _ALIVE for state in states.values()):
-            if self._fruitless >= _FRUITLESS:
-                raise BatchError(
-                    f"{self._fruitless} times, jobs have ended without a result; see {self._root}/farm.log-*"
-                )
+            self._check_whether_hopeless()
             self._fruitless += 1
+            self._stuck_at = now + _STUCK[0]
             plan = self._plan
             self._ids = self._engine.submit(self._engine.render(plan), plan)
             self._ask_after = _ASK[0]
+        elif now >= self._stuck_at:
+            self._stuck_at = now + _STUCK[1]
+            self._warn()
         self._ask_at = now + self._ask_after
         self._ask_after = min(_ASK[1], self._ask_after * 1.5)
+
+    def _warn(self) -> None:
+        """Tell of jobs that wait for a person, who may not know."""
+        for line in stuck(self._engine, self._ids):
+            if line not in self._warned:
+                self._warned.add(line)
+                _logger.warning("pytaskfarmer: %s", line)
+
+    def _check_whether_hopeless(self) -> None:
+        """Raise `BatchError` if other jobs would fare no better than those that have ended."""
+        path, words = _last_words(self._root)
+        if self._fruitless and words.startswith(_REFUSALS):
+            raise BatchError(f"{words.removeprefix(_REFUSALS[0])} ({path})")
+        if self._fruitless >= _FRUITLESS:
+            raise BatchError(
+                f"{self._fruitless} times, jobs have ended without a result: {words or 'no word'} ({path})"
+            )
 
     def finish(self) -> None:
         """End the jobs, since nothing is left for them to do."""

@@ -50,12 +50,13 @@ class LocalFarm:
         """Say that the list will grow no more, and wait until the farm has ended."""
         self._say(COMPLETE)
         self._hang_up()
+        self._process.wait()
 
     def stop(self) -> None:
-        """End the farm now; what runs is not given any time."""
-        self._say(COMPLETE)  # else it would take us for dead
-        self._process.send_signal(signal.SIGTERM)
+        """End the farm now; to it, we are dead, and it tidies up even if we do not come to that."""
         self._hang_up()
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait()
 
     def _say(self, word: bytes) -> None:
         assert self._process.stdin is not None
@@ -66,7 +67,6 @@ class LocalFarm:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        self._process.wait()
 
     def close(self) -> None:
         """Let go of the pipe, once nobody reads from it."""

@@ -3,19 +3,26 @@
 import errno
 import fcntl
 import os
+import threading
 from collections.abc import Sequence
 from typing import BinaryIO
 
 from pytaskfarmer.api.desk import Desk
+from pytaskfarmer.api.faults import BrokenPool
 from pytaskfarmer.api.forking import keep_from_children
 from pytaskfarmer.api.request import JobLine, Place, Slice
 from pytaskfarmer.errors import UsageError
 
 
 class Outbox:
-    """The files that one caller appends to. Raises `UsageError` if another caller has them."""
+    """The files that one caller appends to, from any thread. Raises `UsageError` if another caller has them.
+
+    In a child that was forked, every method raises `BrokenPool`.
+    """
 
     def __init__(self, desk: Desk) -> None:
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
         self._jobs = open(desk.jobs, "ab", buffering=0)
         try:
             fcntl.flock(self._jobs, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -28,25 +35,43 @@ class Outbox:
             _mend(file)
         keep_from_children(self._jobs, self._list, self._calls)
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process has made it; else it is a fork of that one."""
+        return self._owner == os.getpid()
+
+    def check_owner(self) -> None:
+        """Raise `BrokenPool` in a child that was forked."""
+        if not self.is_ours:
+            raise BrokenPool(f"this belongs to process {self._owner}, and this one is its fork; make another one here")
+
     def pack(self, data: bytes) -> Place:
         """Append to the file of calls."""
-        place = Place(self._calls.tell(), len(data))
-        self._calls.write(data)
+        self.check_owner()
+        with self._lock:
+            place = Place(self._calls.tell(), len(data))
+            self._calls.write(data)
         return place
 
     def flush(self) -> None:
         """Let workers see what was packed."""
-        self._calls.flush()
+        self.check_owner()
+        with self._lock:
+            self._calls.flush()
 
     def announce(self, line: JobLine) -> None:
         """Tell the workers of a job; its function must be packed."""
-        self._calls.flush()
-        _append(self._jobs, line.line())
+        self.check_owner()
+        with self._lock:
+            self._calls.flush()
+            _append(self._jobs, line.line())
 
     def list(self, slices: Sequence[Slice]) -> None:
         """Make tasks of slices, whose calls are packed. Raises OSError, and none is listed then."""
-        self._calls.flush()
-        _append(self._list, "".join(asked.line() + "\n" for asked in slices))
+        self.check_owner()
+        with self._lock:
+            self._calls.flush()
+            _append(self._list, "".join(asked.line() + "\n" for asked in slices))
 
     def close(self) -> None:
         """Let go of the files."""

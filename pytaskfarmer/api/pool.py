@@ -8,10 +8,13 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 from weakref import WeakSet
 
-from pytaskfarmer.api.caller import Caller, Cluster, Wish
+from pytaskfarmer.api.caller import Caller
 from pytaskfarmer.api.chunks import Chunks
+from pytaskfarmer.api.places import Cluster
 from pytaskfarmer.api.request import APPLY, ONE, STAR
-from pytaskfarmer.api.waiting import NONE, RAISE, RETURN, AsyncResult, SingleResult, Stream
+from pytaskfarmer.api.streams import Stream
+from pytaskfarmer.api.waiting import NONE, RAISE, RETURN, AsyncResult, SingleResult
+from pytaskfarmer.api.wish import Wish
 from pytaskfarmer.errors import UsageError
 from pytaskfarmer.views.bar import bar
 
@@ -63,11 +66,11 @@ class Pool:
     ) -> None:
         if on_error not in {RAISE, RETURN, NONE}:
             raise UsageError(f"on_error={on_error!r}: there are 'raise', 'return' and 'none'.")
-        if processes is not None and processes < 1:
-            raise ValueError("Number of processes must be at least 1")
+        if retries < 0:
+            raise UsageError(f"retries={retries}: how often a call may run again, 0 or more.")
         wish = Wish(
             processes, initializer, tuple(initargs), maxtasksperchild, cluster,
-            None if workdir is None else os.fspath(workdir), keep_workdir, timeout, seed, echo,
+            None if workdir is None else os.fsdecode(workdir), keep_workdir, timeout, seed, echo,
         )  # fmt: skip
         self._retries, self._on_error = retries, on_error
         self._progress = progress
@@ -76,9 +79,8 @@ class Pool:
         self._feeders: list[threading.Thread] = []
         self._closed = False
         self._caller = Caller(wish)
-        self._chunks = Chunks(
-            self._caller.session, self._caller.root, kept=self._caller.keeps, alone=timeout is not None
-        )
+        named = workdir is not None or self._caller.keeps
+        self._chunks = Chunks(self._caller.session, self._caller.root, named=named, alone=timeout is not None)
 
     # -- calls
 
@@ -228,17 +230,20 @@ class Pool:
 
     def terminate(self) -> None:
         """End all workers at once; calls that have not ended raise `BrokenPool`."""
+        self._terminate()
+
+    def _terminate(self, *, failed: bool = False) -> None:
         self._closed = True
         for stream in tuple(self._streams):
             stream.close()
-        self._caller.close(at_once=True)
+        self._caller.close(at_once=True, failed=failed)
 
     def __enter__(self) -> "Pool":
         self._check_open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.terminate()
+        self._terminate(failed=kind is not None)
 
     def __reduce__(self) -> NoReturn:
         raise NotImplementedError("a pool cannot be sent to another process; nor what refers to it, as `self` may do")

@@ -54,6 +54,11 @@ class Slice:
     count: int
     digest: str = "-"
 
+    @property
+    def stop(self) -> int:
+        """The place behind the last of them."""
+        return self.start + self.count
+
     def line(self) -> str:
         """Return the task's text."""
         return f"{self.job} {self.chunk.offset} {self.chunk.size} {self.first} {self.start} {self.count} {self.digest}"

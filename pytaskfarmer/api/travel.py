@@ -1,7 +1,8 @@
 """How functions, arguments and results travel: as pickles, by reference where the other side can import them.
 
-cloudpickle sends by value what cannot be imported there: lambdas, closures, and what `__main__` defines. A class that
-was sent that way is recognised when an instance comes back. What plain pickle can send is left to it, which is faster.
+cloudpickle sends by value what cannot be imported there: lambdas, closures, and what `__main__` defines; see `byvalue`.
+A class that was sent that way is recognised when an instance comes back. What plain pickle can send is left to it,
+which is faster.
 
 A result is a sequence of pieces, each a header that says of which calls it is and how long it is, and a pickle. So one
 that a worker's death has torn is recognised, and one that cannot be unpacked costs no more than its own calls.
@@ -11,14 +12,16 @@ import pickle
 import struct
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pytaskfarmer.api.faults import CannotTravel, RemoteError, RemoteTraceback
+from pytaskfarmer.worker.wire import LARGEST_RESULT
 
 _PROTOCOL = pickle.HIGHEST_PROTOCOL
 _MAIN = b"__main__"
 _HEADER = struct.Struct("<cc6xQQQ")
+_LARGEST = LARGEST_RESULT - _HEADER.size
 _MARK = b"\x80"  # as a pickle begins
 
 VALUES, FAULT = b"v", b"f"
@@ -38,14 +41,14 @@ def pack(thing: object, what: str) -> bytes:
     """Return `thing` as bytes. Raises `CannotTravel`, whose text begins with `what`."""
     try:
         data = pickle.dumps(thing, _PROTOCOL)
-        if _MAIN not in data and not _some_by_value():  # in a worker, `__main__` is another module
+        if _MAIN not in data and not some_by_value():  # in a worker, `__main__` is another module
             return data
     except Exception:
         pass
-    import cloudpickle
+    from pytaskfarmer.api import byvalue
 
     try:
-        return bytes(cloudpickle.dumps(thing, _PROTOCOL))
+        return byvalue.pack(thing, _PROTOCOL)
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:
@@ -81,21 +84,30 @@ def pieces_of(result: bytes) -> tuple[list[Piece], bytes]:
     return pieces, result[start:]
 
 
-def values_piece(values: Sequence[object], first: int, number: int) -> Iterator[bytes]:
-    """Yield the values of the calls from place `first` on, which is call `number` of all.
+def values_pieces(values: Sequence[object], first: int, number: int) -> list[bytes]:
+    """Return the values of the calls from place `first` on, which is call `number` of all.
 
     One that cannot travel becomes an exception of its call.
     """
     try:
-        yield _piece(VALUES, first, len(values), pack(values, ""))
-    except CannotTravel:
-        for offset, value in enumerate(values):
-            try:
-                packed = pack([value], f"the result of call {number + offset} ({_kind(value)})")
-            except CannotTravel as error:
-                yield fault_piece(error, first + offset)
-            else:
-                yield _piece(VALUES, first + offset, 1, packed)
+        return [_piece(VALUES, first, len(values), _checked(pack(values, ""), ""))] if values else []
+    except BaseException:
+        return [_value_piece(value, place, number + place - first) for place, value in enumerate(values, first)]
+
+
+def _value_piece(value: object, place: int, number: int) -> bytes:
+    what = f"the result of call {number} ({_kind(value)})"
+    try:
+        return _piece(VALUES, place, 1, _checked(pack([value], what), what))
+    except BaseException as error:
+        return fault_piece(error, place)
+
+
+def _checked(packed: bytes, what: str) -> bytes:
+    if len(packed) > _LARGEST:
+        size = f"has {len(packed):,} bytes, and at most {_LARGEST:,} can travel"
+        raise CannotTravel(f"{what} {size}; write it to a file and return its path")
+    return packed
 
 
 def values_from(piece: Piece) -> list[object]:
@@ -111,8 +123,8 @@ def fault_piece(error: BaseException, place: int, count: int = 1) -> bytes:
     """Return an exception of some calls, with its traceback as text, in a form that comes through."""
     text = "".join(traceback.format_exception(type(error), error, _of_the_call(error)))
     try:
-        packed = pack(error, "")
-        if not isinstance(unpack(packed), BaseException):  # many exceptions only fail there
+        packed = pack(_explained(error), "")
+        if not isinstance(unpack(packed), Exception):  # many only fail there; SystemExit would end the caller
             raise TypeError
     except BaseException:
         packed = pack(RemoteError(_told(error)), "")
@@ -134,7 +146,7 @@ def _piece(kind: bytes, first: int, count: int, content: bytes) -> bytes:
     return _HEADER.pack(_MARK, kind, first, count, len(content)) + content
 
 
-def _some_by_value() -> bool:
+def some_by_value() -> bool:
     """Whether the caller has asked cloudpickle to send modules by value."""
     cloudpickle = sys.modules.get("cloudpickle")
     return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
@@ -148,13 +160,28 @@ def _of_the_call(error: BaseException) -> Any:
     return frames
 
 
+def _explained(error: BaseException) -> BaseException:
+    if type(error) is NameError:
+        error.add_note(
+            "Workers do not inherit the caller's variables, as they would after a fork: pass what the function needs "
+            "as an argument, or set it up by `initializer`."
+        )
+    return error
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """Return what a function is called in messages."""
+    module = getattr(function, "__module__", None) or type(function).__module__
+    return f"{module}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+
+
 def _kind(thing: object) -> str:
     return f"{type(thing).__module__}.{type(thing).__qualname__}".removeprefix("builtins.")
 
 
 def _told(error: BaseException) -> str:
     try:
-        words = f"{error!s:.1000}"
+        words = "" if isinstance(error, SystemExit) and error.code is None else f"{error!s:.1000}"
     except Exception:
         words = "its text cannot be had"
-    return f"{_kind(error)}: {words}"
+    return f"{_kind(error)}: {words}" if words else _kind(error)

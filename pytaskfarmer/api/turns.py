@@ -83,7 +83,7 @@ class Turns:
             job = self._jobs.get(key)
             if job is None:
                 job = _Job(len(self._jobs), self)
-                self._session.announce(JobLine(job.number, self._session.pack(function), how))
+                self._session.outbox.announce(JobLine(job.number, self._session.outbox.pack(function), how))
                 self._jobs[key] = job
         return job
 
@@ -91,7 +91,7 @@ class Turns:
         """Let a packed chunk of calls wait for its turn. Raises RuntimeError when it is late, or `BrokenPool`."""
         with self._lock:
             self._check_open()
-            item = _Item(job, Slice(job.number, self._session.pack(chunk), self._next, 0, count), single=single)
+            item = _Item(job, Slice(job.number, self._session.outbox.pack(chunk), self._next, 0, count), single=single)
             self._next += count
             self._waiting.append(item)
             batch = self._take_turns()

@@ -1,12 +1,9 @@
 """`pytaskfarmer cancel WORKDIR`."""
 
-import os
-
 import click
 
 from pytaskfarmer.cluster import batch
 from pytaskfarmer.views import state, words
-from pytaskfarmer.workdir.layout import Layout
 
 
 @click.command("cancel", short_help="Cancel the batch jobs that were submitted for a list.")
@@ -17,18 +14,9 @@ def command(workdir: str) -> None:
     Farmers that run get the grace that the batch system gives, and put back what they hold. WORKDIR may also be the
     task list, if its work directory has the usual name.
     """
-    layout = _with_jobs(workdir)
+    layout = state.workdir_of(workdir, even_before=True)
     jobs = batch.cancel(layout)
     if jobs:
         print(f"pytaskfarmer: {words.count(len(jobs), 'job')} cancelled: {' '.join(jobs)}")
     else:
         print(f"pytaskfarmer: no job of {words.place(layout.root)} waits or runs")
-
-
-def _with_jobs(path: str) -> Layout:
-    """Return the work directory that has notes of jobs: there may be no books yet."""
-    for candidate in (path, os.path.normpath(path) + "_workdir"):
-        layout = Layout(os.path.abspath(candidate))
-        if os.path.exists(layout.job_notes):
-            return layout
-    return state.workdir_of(path)

@@ -12,8 +12,13 @@ import click
 from pytaskfarmer import __version__
 from pytaskfarmer.errors import FarmError, UsageError
 
-_COMMANDS = ("run", "submit", "cancel", "status", "logs", "retry", "results", "show", "runners", "handlers")
+_COMMANDS = (
+    "run", "submit", "cancel", "status", "logs", "retry", "results", "show", "scale", "runners", "handlers",
+    "completion",
+)  # fmt: skip
 _SCRIPT = "pytaskfarmer.py"
+PROGRAMS = {"pytaskfarmer": "_PYTASKFARMER_COMPLETE", _SCRIPT: "_PYTASKFARMER_PY_COMPLETE"}
+"""The programs, and the variables by which a shell asks them what completes a command line."""
 
 
 class _Commands(click.Group):
@@ -55,10 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status(words: list[str]) -> int:
     try:
-        if words[:1] == ["run"]:
-            status = _run(words[1:])
-        else:
-            status = group.main(words, prog_name="pytaskfarmer", standalone_mode=False)
+        status = _answer(words)
+        if status is None:
+            status = _run(words[1:]) if words[:1] == ["run"] else _command(words)
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         return 2
@@ -75,6 +79,26 @@ def _status(words: list[str]) -> int:
     except OSError as error:
         return _complain(f"{error.filename or 'the system'}: {error.strerror or error}.")
     return status if isinstance(status, int) else 0
+
+
+def _command(words: list[str]) -> object:
+    return group.main(words, prog_name="pytaskfarmer", standalone_mode=False)
+
+
+def _answer(words: list[str]) -> object:
+    """Answer a shell that asks what could be typed, if that is who started us."""
+    if words not in ([], ["run"]):
+        return None
+    program = _SCRIPT if words else "pytaskfarmer"
+    if not (instruction := os.environ.get(PROGRAMS[program])):
+        return None
+    from pytaskfarmer.cli import completion
+
+    if program != _SCRIPT:
+        return completion.answer(program, group, instruction)
+    from pytaskfarmer.cli import run
+
+    return completion.answer(program, run.command, instruction)
 
 
 def _run(words: list[str]) -> object:

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from pytaskfarmer.allocation import Allocation
-from pytaskfarmer.cli import run, shares
+from pytaskfarmer.cli import foresight, run, shares
 from pytaskfarmer.cli.arguments import legacy
 from pytaskfarmer.cli.values import Duration
-from pytaskfarmer.cluster import batch, contract
+from pytaskfarmer.cluster import batch, contract, leader
 from pytaskfarmer.cluster.contract import Plan
 from pytaskfarmer.durations import format_duration
 from pytaskfarmer.errors import FarmError, UsageError
@@ -24,6 +24,7 @@ from pytaskfarmer.workdir.layout import Layout
 
 _WORDS = "pytaskfarmer.cli.submit.words"
 _NOT_PASSED_ON = {"tasklist", "dry_run", "array", "version"}
+_MINUTE = 60
 _SIZED_BY = ("--proc", "--cpus-per-task", "--gpus-per-task", "--mem-per-task")
 
 
@@ -53,8 +54,8 @@ def _options(
     cls=_Submit,
     short_help="Submit batch jobs that run a list.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Besides these, all options of `pytaskfarmer run` may be given, for the farmers in the jobs. Without --proc "
-    "they have as many slots as CPUs.",
+    epilog="Besides these, all options of `pytaskfarmer run` but --array may be given, for the farmers in the jobs. "
+    "Without --proc they have as many slots as CPUs.",
 )
 @click.argument("tasklist", metavar="TASKLIST")
 @click.option(
@@ -101,16 +102,16 @@ def command(
     chain: int | None, requeue: int | None, after: tuple[str, ...], account: str | None, qos: str | None,
     constraint: str | None, partition: str | None, name: str | None, options: tuple[tuple[str, str | None], ...],
     engine: str | None, dry_run: bool, **of_run: Any,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Submit batch jobs that run TASKLIST, and print their ids, one a line.
 
     Each job prints to the folder `jobs` of the work directory. Its exit status is that of `pytaskfarmer run`: 0 if
     every task has finished, 1 if some have failed, 3 if work is left, so that other jobs can be chained on it.
     `pytaskfarmer cancel` ends all jobs of a list.
     """
-    _refuse(tasklist, chain, requeue, of_run)
+    _refuse(tasklist, chain, requeue, cpus, of_run)
     layout = _layout(tasklist, of_run)
-    tasks = _count_tasks(tasklist, layout, of_run)
+    listed = _source(tasklist, layout, of_run)
     chosen = contract.load(engine) if engine else contract.find()
     plan = Plan(
         argv=(*batch.python("pytaskfarmer"), "run", *_for_farmers(ctx)),
@@ -121,17 +122,56 @@ def command(
         nodes=nodes, farmers=farmers, seconds=seconds, cpus=cpus, account=account, qos=qos, constraint=constraint,
         partition=partition, after=after, requeue=requeue is not None, options=options,
     )  # fmt: skip
+    script = chosen.render(plan)
+    of_list = {wish: of_run[wish] for wish in ("lock", "update", "retry_failed")}
+    found = foresight.outlook(layout, listed, **of_list)
+    if not found.tasks:
+        raise UsageError(f"{tasklist}: the list has no tasks.")
+    if seconds is not None and seconds < _MINUTE:
+        _say(f"--time: that is {format_duration(seconds)}; minutes are written with an m, as 30m")
     if dry_run:
-        print(chosen.render(plan), end="")
-        return
+        print(script, end="", flush=True)
+        if farmers * (chain or 1) > 1:
+            _say(f"{words.count(found.tasks, 'task')}; this would be {_size(plan, chain or 1)}")
+        return 0
+    if not of_run["allow_local"]:
+        foresight.refuse_local_disk(layout, nodes)
+    if found.done:
+        return _nothing_left(tasklist, found)
     jobs = batch.submit(chosen, plan, layout, chain or 1)
     print("\n".join(jobs), flush=True)
-    size = f"{words.count(len(jobs), 'job')} of {words.count(nodes, 'node')}"
-    limit = f", {format_duration(seconds)} each" if seconds is not None else ""
-    print(f"pytaskfarmer: {words.count(tasks, 'task')}; {size}{limit}; output in {layout.jobs}", file=sys.stderr)
+    _say(f"{words.count(found.tasks, 'task')}; {_size(plan, chain or 1)}; output in {layout.jobs}")
+    if chain is not None and chain > 1:
+        last = " ".join(f"--after {job}" for job in jobs[chain - 1 :: chain])
+        _say(f"what is to come after the list waits for the last job{'s' if farmers > 1 else ''}: {last}")
+    return 0
 
 
-def _refuse(tasklist: str, chain: int | None, requeue: int | None, of_run: Mapping[str, Any]) -> None:
+def _size(plan: Plan, chain: int) -> str:
+    """Return how many jobs a plan is, and for how long."""
+    rows = f", {words.count(plan.farmers, 'chain')} of {chain}" if chain > 1 and plan.farmers > 1 else ""
+    limit = f", {format_duration(plan.seconds)} each" if plan.seconds is not None else ""
+    return f"{words.count(plan.farmers * chain, 'job')} of {words.count(plan.nodes, 'node')}{rows}{limit}"
+
+
+def _nothing_left(tasklist: str, found: foresight.Outlook) -> int:
+    """Say so, and return what a job would have ended with."""
+    if found.failed:
+        have = "has" if found.failed == 1 else "have"
+        _say(
+            f"{tasklist}: nothing was submitted, since nothing is left to do; {words.count(found.failed, 'task')} "
+            f"{have} failed, and --retry-failed runs what has failed once more"
+        )
+        return leader.SOME_FAILED
+    _say(f"{tasklist}: nothing was submitted, since all {words.count(found.tasks, 'task')} have finished")
+    return leader.DONE
+
+
+def _say(line: str) -> None:
+    print(f"pytaskfarmer: {line}", file=sys.stderr)
+
+
+def _refuse(tasklist: str, chain: int | None, requeue: int | None, cpus: int | None, of_run: Mapping[str, Any]) -> None:
     """Refuse what no job can do."""
     if chain is not None and requeue is not None:
         raise UsageError("--chain and --requeue: use one of them.")
@@ -140,6 +180,9 @@ def _refuse(tasklist: str, chain: int | None, requeue: int | None, of_run: Mappi
             if of_run[wish]:
                 option = f"--{wish.replace('_', '-')}"
                 raise UsageError(f"{option}: each job of a chain would do that again; run it once without a chain.")
+    wanted = (of_run["cpus_per_task"] or 0) * (of_run["proc"] if isinstance(of_run["proc"], int) else 1)
+    if cpus is not None and wanted > cpus:
+        raise UsageError(f"--cpus-per-node {cpus}: the tasks that are to run at a time on a node need {wanted} CPUs.")
     if spool.is_needed(tasklist):
         raise UsageError(f"{tasklist}: a job cannot read that later on. Write the list to a file.")
     run.look_at(tasklist)
@@ -151,23 +194,19 @@ def _layout(tasklist: str, of_run: Mapping[str, Any]) -> Layout:
     return Layout(os.path.abspath(workdir or os.path.normpath(tasklist) + "_workdir"))
 
 
-def _count_tasks(tasklist: str, layout: Layout, of_run: Mapping[str, Any]) -> int:
-    """Read the list as the farmers will, so that what is wrong is known before the jobs have waited in a queue."""
+def _source(tasklist: str, layout: Layout, of_run: Mapping[str, Any]) -> source.Source:
+    """Return the list as the farmers will read it; what is wrong with its definitions is told now."""
     names = registry.Registry.read(distrust=trust.rule(tasklist, trust_all=of_run["trust_ini"]))
     reading = names.definition("handler", of_run["handler"], of_run["handler_options"])
     names.definition("runner", of_run["runner"], of_run["runner_options"])
     try:
         names.runner(of_run["runner"], of_run["runner_options"])
     except FarmError as error:  # what is missing on this node may be there on those of the job
-        print(f"pytaskfarmer: here, the runner could not be used: {error}", file=sys.stderr)
+        _say(f"here, the runner could not be used: {error}")
     handler = registry.load_handler(reading)
     if of_run["shard"] is not None:
         handler = shares.Sharded(handler, of_run["shard"])
-    listed = Tasklist(os.path.abspath(tasklist), layout.root)
-    seen = source.fingerprint(source.Source(listed, handler, of_run["handler"], reading.options))
-    if not seen.tasks:
-        raise UsageError(f"{tasklist}: the list has no tasks.")
-    return seen.tasks
+    return source.Source(Tasklist(os.path.abspath(tasklist), layout.root), handler, of_run["handler"], reading.options)
 
 
 def _for_farmers(ctx: click.Context) -> list[str]:

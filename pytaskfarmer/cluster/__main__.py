@@ -23,7 +23,7 @@ def main() -> int:
         here = engine.allocation(os.environ)
         if not here.job:
             raise UsageError(f"this is no job of {asked.engine}; submit the script.")
-        lead = Leader(engine, Layout(asked.workdir), here.identity, here.restarts or 0, asked.allocations)
+        lead = Leader(engine, Layout(asked.workdir), here.identity, asked.allocations)
         return lead.run(asked.command)
     except (FarmError, OSError) as error:
         print(f"pytaskfarmer: error: {error}", file=sys.stderr)

@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 
 from pytaskfarmer.cluster import notes
-from pytaskfarmer.cluster.contract import BatchError, Engine, Plan, State, load
+from pytaskfarmer.cluster.contract import BatchError, Engine, Plan, Sight, State, load
 from pytaskfarmer.errors import FarmError
 from pytaskfarmer.workdir.layout import Layout
 
@@ -49,6 +49,18 @@ def _withdraw(engine: Engine, jobs: list[str]) -> None:
         engine.cancel(jobs)
     except BatchError as error:
         print(f"pytaskfarmer: jobs that may still be there: {' '.join(jobs)}: {error}", file=sys.stderr)
+
+
+def sights(layout: Layout, patience: float) -> list[tuple[notes.Job, Sight]]:
+    """Return every job that was submitted for a work directory, in that order, and where it is.
+
+    A batch system that gives no answer within `patience` seconds leaves its jobs `UNKNOWN`.
+    """
+    known = notes.read(layout).jobs.values()
+    found: dict[str, Sight] = {}
+    for name in dict.fromkeys(job.engine for job in known):
+        found |= load(name).look([job.id for job in known if job.engine == name], patience)
+    return [(job, found[job.id]) for job in known]
 
 
 def cancel(layout: Layout) -> list[str]:

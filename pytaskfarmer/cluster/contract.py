@@ -29,6 +29,10 @@ ENGINES: Mapping[str, Traces] = {
 """The batch systems, by the names of their modules here."""
 
 
+PATIENCE = 60.0
+"""How long a busy batch system is waited for, in seconds."""
+
+
 class BatchError(FarmError):
     """The batch system refused, did not answer, or said what makes no sense."""
 
@@ -36,8 +40,9 @@ class BatchError(FarmError):
 class State(enum.Enum):
     """Where a job is, whatever its batch system calls that.
 
-    `HELD` waits for a person: it would not start by itself. `CANCELLED` has ended, or is about to, because somebody
-    wished so; a system that does not tell calls it `ENDED`. `UNKNOWN`: the system did not answer.
+    `HELD` waits for a person: it would not start by itself, however empty the machine. `CANCELLED` has ended, or is
+    about to, because somebody wished so; a system that does not tell calls it `ENDED`. `UNKNOWN`: the system did not
+    answer.
     """
 
     PENDING = "pending"
@@ -46,6 +51,27 @@ class State(enum.Enum):
     ENDED = "ended"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Where a job is, and in the batch system's words why it waits or how it ended; "" where it does not say."""
+
+    state: State
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return _WORDS[self.state] + (f": {self.reason}" if self.reason else "")
+
+
+_WORDS = {
+    State.PENDING: "waits",
+    State.HELD: "does not start by itself",
+    State.RUNNING: "runs",
+    State.ENDED: "has ended",
+    State.CANCELLED: "was cancelled",
+    State.UNKNOWN: "is not known",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +109,7 @@ class Plan:
 
 
 class Engine(Protocol):
-    """One batch system. Every verb that talks to it raises `BatchError`, and answers within a minute or so."""
+    """One batch system. A verb that talks to it raises `BatchError`, and answers within a minute or so."""
 
     name: str
 
@@ -108,6 +134,17 @@ class Engine(Protocol):
 
     def states(self, jobs: Sequence[str]) -> dict[str, State]:
         """Return where each of these jobs is, asking once. Never raises: what gives no answer is `UNKNOWN`."""
+        ...
+
+    def look(self, jobs: Sequence[str], patience: float = PATIENCE) -> dict[str, Sight]:
+        """Return where each of these jobs is, and why; looks closer at what waits than `states`. Never raises.
+
+        Each question to the batch system is given up after `patience` seconds.
+        """
+        ...
+
+    def shorten(self, job: str) -> None:
+        """Let a job that waits, and has hardly anything to do, start sooner, if the system knows how. Never raises."""
         ...
 
     def cancel(self, jobs: Sequence[str]) -> None:
@@ -149,6 +186,11 @@ def surroundings(environ: Mapping[str, str]) -> Allocation:
 def end_time(allocation: Allocation) -> float | None:
     """Return when an allocation ends, in seconds since the epoch, or None; asks the batch system if need be."""
     return load(allocation.engine).end_time(allocation) if allocation.engine else None
+
+
+def stuck(engine: Engine, jobs: Sequence[str]) -> list[str]:
+    """Return a line for each of these jobs that does not start by itself, with the batch system's reason."""
+    return [f"job {job} {sight}" for job, sight in engine.look(jobs).items() if sight.state is State.HELD]
 
 
 def outer_environment(environ: Mapping[str, str], *ours: str) -> dict[str, str]:

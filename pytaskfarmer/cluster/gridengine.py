@@ -21,11 +21,10 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from pytaskfarmer.allocation import Allocation
-from pytaskfarmer.cluster import program
-from pytaskfarmer.cluster.contract import BatchError, Plan, State, as_clock, outer_environment
+from pytaskfarmer.cluster import program, qstat
+from pytaskfarmer.cluster.contract import PATIENCE, BatchError, Plan, Sight, State, as_clock, outer_environment
 from pytaskfarmer.errors import UsageError
 
 _RUN_AGAIN = 99
@@ -92,11 +91,14 @@ class GridEngine:
 
     def states(self, jobs: Sequence[str]) -> dict[str, State]:
         """Ask `qstat` for all jobs of this user. One that it does not list has ended."""
-        try:
-            answer = program.ask(["qstat", "-r", "-xml"]) if jobs else program.Answer(0, "", "")
-        except BatchError:
-            return dict.fromkeys(jobs, State.UNKNOWN)
-        return parse_states("" if answer.status else answer.out, jobs)
+        return qstat.states(jobs)
+
+    def look(self, jobs: Sequence[str], patience: float = PATIENCE) -> dict[str, Sight]:
+        """Ask `qstat` as well what is wrong with a job, and `qalter` whether a job that waits fits into any queue."""
+        return qstat.look(jobs, patience)
+
+    def shorten(self, job: str) -> None:
+        """Leave it: `qalter -l` would take away every other request of the job."""
 
     def cancel(self, jobs: Sequence[str]) -> None:
         """Ask `qdel`, for all at once, the last one first; what our scripts run gets the notice they ask for."""
@@ -114,62 +116,6 @@ class GridEngine:
 
 
 engine = GridEngine()
-
-
-# -- states
-
-
-class _Listed(NamedTuple):
-    """One line of `qstat`: `tasks` are the elements of an array that it stands for, as `3` or `1-10:3,12`."""
-
-    job: str
-    tasks: str
-    letters: str
-    waits_for_a_job: bool
-
-    def is_about(self, job: str) -> bool:
-        """Whether this is the job, or (part of) the array, or the element `ARRAY.ELEMENT` of one."""
-        array, _, element = job.partition(".")
-        return array == self.job and (not element or any(int(element) in part for part in _ranges(self.tasks)))
-
-    @property
-    def state(self) -> State:
-        """What its letters mean: those of a job that waits have a `q`."""
-        if "d" in self.letters:
-            return State.CANCELLED
-        if "E" in self.letters:
-            return State.HELD
-        if "q" not in self.letters:
-            return State.RUNNING
-        return State.HELD if "h" in self.letters and not self.waits_for_a_job else State.PENDING
-
-
-def parse_states(text: str, jobs: Sequence[str]) -> dict[str, State]:
-    """Return where jobs are by `qstat -r -xml`; of an array, what its most living element does."""
-    from xml.etree import ElementTree as ET
-
-    try:
-        entries = list(ET.fromstring(text).iter("job_list"))
-    except ET.ParseError:
-        return dict.fromkeys(jobs, State.UNKNOWN)
-    listed = [
-        _Listed(
-            entry.findtext("JB_job_number", ""),
-            entry.findtext("tasks", ""),
-            entry.findtext("state", ""),
-            entry.find("predecessor_jobs") is not None,
-        )
-        for entry in entries
-    ]
-    order = (State.RUNNING, State.PENDING, State.HELD, State.CANCELLED)
-    found = {job: {each.state for each in listed if each.is_about(job)} for job in jobs}
-    return {job: next((state for state in order if state in states), State.ENDED) for job, states in found.items()}
-
-
-def _ranges(text: str) -> Iterator[range]:
-    for part in text.split(","):
-        if match := re.fullmatch(r"([0-9]+)(?:-([0-9]+):([0-9]+))?", part):
-            yield range(int(match[1]), int(match[2] or match[1]) + 1, int(match[3] or 1))
 
 
 # -- the script

@@ -11,9 +11,14 @@ finds the list done, or that nothing has ended in its time, cancels the jobs aft
 the next one looks first, and does the same. A chain also ends where its last job was cancelled, as far as the batch
 system still knows that: cancelling all of it is for `pytaskfarmer cancel`.
 
+Others may wait for a chain, and then for its last job, since nobody knows beforehand which one will end the list. So of
+a chain whose list is done the last job stays: it starts no farmer, and ends at once with the status of the list. Where
+it does not make sense to go on, it is cancelled like the others: nothing that waits for a success is to start.
+
 Running again by requeue needs a living leader at the end of the allocation. Farmers stop before it, so there is one,
 unless the batch system does not tell when the end is. After a TERM the batch system is ending the job for a reason that
-only it knows, and it is not asked to run it again.
+only it knows, and it is not asked to run it again. How often a job has run already is counted by the notes of its
+beginnings: Grid Engine only tells whether it is the first time.
 """
 
 import os
@@ -28,6 +33,7 @@ from pytaskfarmer.workdir import claims, records, register, roster
 from pytaskfarmer.workdir.layout import Layout
 
 DONE, SOME_FAILED, WRONG_USE, WORK_LEFT = 0, 1, 2, 3
+_LIST_DONE = "the list is done"
 _ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _PASSED_ON = {*_ENDING, signal.SIGUSR1, signal.SIGUSR2}
 
@@ -83,21 +89,20 @@ class Leader:
         engine: Engine,
         layout: Layout,
         job: str,
-        restarts: int = 0,
         allocations: int = 1,
         start: Callable[[Sequence[str]], tuple[int, bool]] | None = None,
     ) -> None:
         self._engine = engine
         self._layout = layout
         self._job = job
-        self._may_run_again = restarts + 1 < allocations
+        self._allocations = allocations
         self._start = start or run
 
     def run(self, argv: Sequence[str]) -> int:
         """Run the farmers, if it makes sense, and return the job's exit status."""
         before = standing(self._layout)
         if reason := self._reason_to_end(before):
-            self._end_chain(reason)
+            self._end_chain(reason, done=before.done)
             return before.judge(WORK_LEFT)
         notes.prepare(self._layout)
         notes.began(self._layout, self._job, before.ended)
@@ -107,10 +112,10 @@ class Leader:
         if verdict == WRONG_USE:
             self._end_chain("the farmers cannot start")
         elif after.done:
-            self._end_chain("the list is done")
+            self._end_chain(_LIST_DONE, done=True)
         elif after.ended <= before.ended:
             self._end_chain("no task has ended in this job")
-        elif self._may_run_again and verdict == WORK_LEFT and not told_to_end:
+        elif verdict == WORK_LEFT and not told_to_end and self._may_run_again():
             return self._requeue(verdict)
         return verdict
 
@@ -121,23 +126,30 @@ class Leader:
         if mine is None or not mine.follows:
             return ""
         if now.done:
-            return "the list is done"
+            return _LIST_DONE
         if State.CANCELLED in self._engine.states(mine.follows).values():
             return f"job {mine.follows[-1]} was cancelled"
         if any(now.ended <= known.ended_before.get(job, -1) for job in mine.follows):
             return f"no task has ended in job {mine.follows[-1]}"
         return ""
 
-    def _end_chain(self, reason: str) -> None:
+    def _end_chain(self, reason: str, *, done: bool = False) -> None:
+        """Cancel the jobs after this one; if the list is `done`, all but the last one, which others may wait for."""
         followers = notes.read(self._layout).followers(self._job)
-        waiting = [job for job, state in self._engine.states(followers).items() if state in {State.PENDING, State.HELD}]
+        states = self._engine.states(followers)
+        if done and followers and states[last := followers.pop()] is State.PENDING:
+            self._engine.shorten(last)
+        waiting = [job for job in followers if states[job] in {State.PENDING, State.HELD}]
         if not waiting:
             return
-        _say(f"{reason}: the jobs after this one are cancelled: {' '.join(waiting)}")
+        _say(f"{reason}: jobs after this one are cancelled: {' '.join(waiting)}")
         try:
             self._engine.cancel(waiting)
         except BatchError as error:
             _say(str(error))
+
+    def _may_run_again(self) -> bool:
+        return notes.read(self._layout).begun[self._job] < self._allocations
 
     def _requeue(self, verdict: int) -> int:
         try:

@@ -7,6 +7,7 @@ depends on it.
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -26,9 +27,10 @@ class Job:
 
 @dataclass(slots=True)
 class Notes:
-    """All jobs in the order of their submission, and how many tasks had ended when a job last began."""
+    """All jobs, in order of submission; how often each began, and how many tasks had ended when it last did."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
+    begun: Counter[str] = field(default_factory=Counter)
     ended_before: dict[str, int] = field(default_factory=dict)
 
     def followers(self, job: str) -> list[str]:
@@ -48,6 +50,7 @@ def read(layout: Layout) -> Notes:
             case {"submitted": str(job), "engine": str(engine), "at": float(at), "follows": [*follows]}:
                 notes.jobs[job] = Job(job, engine, at, tuple(map(str, follows)))
             case {"began": str(job), "ended": int(ended)}:
+                notes.begun[job] += 1
                 notes.ended_before[job] = ended
     return notes
 

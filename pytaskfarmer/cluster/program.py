@@ -4,10 +4,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pytaskfarmer.cluster.contract import BatchError
-
-PATIENCE = 60.0
-"""How long a busy controller is waited for, in seconds."""
+from pytaskfarmer.cluster.contract import PATIENCE, BatchError
 
 
 class Answer(NamedTuple):

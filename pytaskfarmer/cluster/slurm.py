@@ -11,6 +11,7 @@ go on when a node fails, and `--kill-on-bad-exit=0` when a farmer dies; `--cpu-b
 its node to the farmer, which binds tasks itself. With `--overlap`, a task may use `srun` as well.
 """
 
+import contextlib
 import os
 import re
 import shlex
@@ -20,13 +21,19 @@ from collections.abc import Mapping, Sequence
 from pytaskfarmer import allocation
 from pytaskfarmer.allocation import Allocation
 from pytaskfarmer.cluster import program
-from pytaskfarmer.cluster.contract import BatchError, Plan, State, as_clock, outer_environment
+from pytaskfarmer.cluster.contract import PATIENCE, BatchError, Plan, Sight, State, as_clock, outer_environment
 from pytaskfarmer.errors import UsageError
 
 _STEP = ("srun", "--kill-on-bad-exit=0", "--no-kill", "--overlap", "--cpu-bind=none")
-_PENDING = {"PENDING", "REQUEUED", "REQUEUE_FED", "SPECIAL_EXIT"}
-_HELD = {"JobHeldUser", "JobHeldAdmin", "DependencyNeverSatisfied", "RequeueHold"}
-_ENDED = {"BOOT_FAIL", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"}
+_PENDING = {"PENDING", "REQUEUED", "REQUEUE_FED"}
+_HELD = {"REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+_ENDED = {
+    *("BOOT_FAIL", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT")
+}
+_NEVER = re.compile(  # what only a person can change; a limit of the kind ...PerJob is smaller than this very job
+    r"JobHeld\w*|JobHoldMaxRequeue|.*requeued.held|DependencyNeverSatisfied|BadConstraints|Invalid(Account|QOS)"
+    r"|(Account|QOS)NotAllowed|Partition(Config|Down|Inactive|NodeLimit|TimeLimit)|(Assoc|QOS)\w*PerJob\w*"
+)
 _JOB = re.compile(r"([0-9]+)(?:;\S+)?")
 _OF_THE_USER = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_EXPORT_ENV", "SLURM_JWT", "SLURM_TIME_FORMAT"}
 
@@ -65,14 +72,23 @@ class Slurm:
 
     def states(self, jobs: Sequence[str]) -> dict[str, State]:
         """Ask `squeue`. A job that it has forgotten (some minutes after its end) has ended."""
+        return {job: sight.state for job, sight in self.look(jobs).items()}
+
+    def look(self, jobs: Sequence[str], patience: float = PATIENCE) -> dict[str, Sight]:
+        """Ask `squeue`, whose one answer has all there is to know."""
+        words = ["squeue", "--noheader", "--states=all", "--format=%i|%F|%T|%r", f"--jobs={','.join(jobs)}"]
         try:
-            words = ["squeue", "--noheader", "--states=all", "--format=%i|%F|%T|%r", f"--jobs={','.join(jobs)}"]
-            answer = program.ask(words) if jobs else program.Answer(0, "", "")
+            answer = program.ask(words, patience=patience) if jobs else program.Answer(0, "", "")
         except BatchError:
-            return dict.fromkeys(jobs, State.UNKNOWN)
+            return dict.fromkeys(jobs, Sight(State.UNKNOWN))
         if answer.status and "Invalid job id" not in answer.err:
-            return dict.fromkeys(jobs, State.UNKNOWN)
-        return parse_states(answer.out, jobs)
+            return dict.fromkeys(jobs, Sight(State.UNKNOWN))
+        return parse(answer.out, jobs)
+
+    def shorten(self, job: str) -> None:
+        """Set its time limit to a minute: such a job fits into holes of the schedule."""
+        with contextlib.suppress(BatchError):
+            program.ask(["scontrol", "update", f"JobId={job}", "TimeLimit=1"])
 
     def cancel(self, jobs: Sequence[str]) -> None:
         """Ask `scancel`, for all at once: the last one first, so that none starts because the one before it is gone."""
@@ -96,23 +112,31 @@ class Slurm:
 engine = Slurm()
 
 
-def parse_states(text: str, jobs: Sequence[str]) -> dict[str, State]:
+def parse(text: str, jobs: Sequence[str]) -> dict[str, Sight]:
     """Return where jobs are by lines `ID|ARRAY|STATE|REASON`; of an array, what its most living element does."""
-    found: dict[str, set[State]] = {job: set() for job in jobs}
+    found: dict[str, dict[State, Sight]] = {job: {} for job in jobs}
     for line in text.splitlines():
         job, array, word, reason = (*line.split("|", 3), "", "", "")[:4]
         for name in {job, array} & found.keys():
-            found[name].add(_state(word, reason))
-    order = (State.RUNNING, State.PENDING, State.HELD, State.CANCELLED)
-    return {job: next((state for state in order if state in states), State.ENDED) for job, states in found.items()}
+            sight = _sight(word, "" if reason == "None" else reason)
+            found[name].setdefault(sight.state, sight)
+    order = (State.RUNNING, State.PENDING, State.HELD, State.CANCELLED, State.ENDED)
+    return {
+        job: next((sights[state] for state in order if state in sights), Sight(State.ENDED))
+        for job, sights in found.items()
+    }
 
 
-def _state(word: str, reason: str) -> State:
+def _sight(word: str, reason: str) -> Sight:
     if word in _PENDING:
-        return State.HELD if reason in _HELD else State.PENDING
+        return Sight(State.HELD if _NEVER.fullmatch(reason) else State.PENDING, reason)
+    if word in _HELD:
+        return Sight(State.HELD, reason or word)
     if word == "CANCELLED":
-        return State.CANCELLED
-    return State.ENDED if word in _ENDED else State.RUNNING
+        return Sight(State.CANCELLED)
+    if word in _ENDED:
+        return Sight(State.ENDED, "" if word == "COMPLETED" else ", ".join(filter(None, (word, reason))))
+    return Sight(State.RUNNING)
 
 
 def _directives(plan: Plan) -> list[tuple[str, str | None]]:
@@ -128,6 +152,7 @@ def _directives(plan: Plan) -> list[tuple[str, str | None]]:
         *([("time", as_clock(plan.seconds))] if plan.seconds is not None else []),
         *([("no-kill", None)] if plan.nodes > 1 else []),
         *([("requeue", None)] if plan.requeue else []),
+        *([("kill-on-invalid-dep", "yes")] if plan.after else []),  # else it would wait for ever, where others failed
     ]
     wishes = {"account": plan.account, "qos": plan.qos, "constraint": plan.constraint, "partition": plan.partition}
     options += [(key, value) for key, value in wishes.items() if value is not None]

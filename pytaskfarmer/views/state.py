@@ -32,7 +32,7 @@ class FarmerState:
     """A registered farmer; `age` in seconds.
 
     `alive` is what its heartbeat and, on its own node, its process tell; only there it can be seen to be `suspended`.
-    `held` counts what it has taken and does not run now.
+    `held` counts what it has taken and does not run now. `job` is what its batch system calls its job, "" outside.
     """
 
     name: str
@@ -44,6 +44,7 @@ class FarmerState:
     age: float
     held: int
     running: int
+    job: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +79,20 @@ class State:
     farmers: tuple[FarmerState, ...]
 
 
-def workdir_of(path: str) -> Layout:
+def workdir_of(path: str, *, even_before: bool = False) -> Layout:
     """Return the layout of a work directory; also for the path of a task list whose work directory is beside it.
 
-    Raises `WorkdirError` where there is none.
+    `even_before` any farmer has begun, one for which jobs were submitted will do. Raises `WorkdirError` where there is
+    none.
     """
     for candidate in (path, os.path.normpath(path) + "_workdir"):
         layout = Layout(os.path.abspath(candidate))
         if os.path.isdir(layout.root) and not os.access(layout.root, os.R_OK | os.X_OK):
             raise WorkdirError(f"{candidate}: cannot be read: permission denied.")
-        if any(os.path.exists(p) for p in (layout.register, layout.toprocess, layout.finished)):
+        if has_books(layout) or (even_before and os.path.exists(layout.job_notes)):
             return layout
+        if os.path.exists(layout.job_notes):
+            raise WorkdirError(f"{path}: no farmer has begun yet; `pytaskfarmer status` tells where its jobs are.")
     if os.path.isdir(path):
         raise WorkdirError(f"{path}: not a work directory. Name the directory that holds `toprocess` and `finished`.")
     if os.path.exists(path):
@@ -96,6 +100,11 @@ def workdir_of(path: str) -> Layout:
             f"{path}: has not been run: there is no {path}_workdir. If it was run with --workdir DIR, name DIR."
         )
     raise WorkdirError(f"{path}: no such file or directory. Name a task list or its work directory.")
+
+
+def has_books(layout: Layout) -> bool:
+    """Whether a farmer has begun there, of this or of an older version."""
+    return any(os.path.exists(path) for path in (layout.register, layout.toprocess, layout.finished))
 
 
 def read(layout: Layout) -> State:
@@ -121,7 +130,7 @@ def read(layout: Layout) -> State:
         farmers.append(
             FarmerState(
                 name, farmer.host, farmer.pid, farmer.slots, alive, alive and _is_suspended(farmer), now - farmer.began,
-                held, len(theirs) - held,
+                held, len(theirs) - held, farmer.allocation,
             )
         )  # fmt: skip
         for task_id in sorted(theirs & claimed.running.keys()):

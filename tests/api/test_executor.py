@@ -161,6 +161,45 @@ class TestCalls:
         third = one.submit(counter)
         assert [1, 1, 11] == [first.result(), second.result(), third.result()]
 
+    def test_functions_that_change(self) -> None:
+        """A function of a script travels as it is at each `submit`: its code, its defaults, and its variables."""
+        ended = run_script("""
+import math, types
+from pytaskfarmer import Executor
+
+def area(radius):
+    return math.floor(math.pi * radius**2) + extra()
+
+def told(function, *args):
+    try:
+        return executor.submit(function, *args).result()
+    except NameError as error:
+        return type(error).__name__
+
+with Executor(1) as executor:
+    print(told(area, 1), told(area, 1))
+    def extra():
+        return 100
+    print(told(area, 1), told(area, 1))
+    extra = lambda: 200
+    print(told(area, 1))
+    math = types.SimpleNamespace(floor=int, pi=4)
+    print(told(area, 1))
+    area.__code__ = (lambda radius: -1).__code__
+    print(told(area, 1), told(area, 1))
+    area.__code__ = (lambda radius: sum(x for x in range(limit))).__code__
+    print(told(area, 1))
+    limit = 3
+    print(told(area, 1))
+    area.__defaults__ = (5,)
+    area.__code__ = (lambda radius: radius).__code__
+    print(told(area))
+""")
+        assert "" == ended.stderr
+        first, *rest = ended.stdout.splitlines()
+        assert "NameError NameError" == first
+        assert ["103 103", "203", "204", "-1 -1", "NameError", "3", "5"] == rest
+
     def test_first_come_first_served(self, one: Executor, gate: Gate, tmp_path: Path) -> None:
         """Calls begin in the order in which they were submitted, also of several functions."""
         log = tmp_path / "log"

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pytaskfarmer import CannotTravel, Executor, WorkerDied
+from pytaskfarmer import CannotTravel, Executor, RemoteError, WorkerDied
 from pytaskfarmer.api.faults import RemoteTraceback
 
 SKIPPED = {
@@ -41,10 +41,11 @@ NEWER = {"test_python_finalization_error", "test_spawn", "test_forkserver"}
 
 OTHERWISE: dict[str, tuple[type[BaseException], str]] = {
     "test_error_at_task_unpickle": (CannotTravel, "the call raises it, and the executor goes on; CPython's breaks"),
-    "test_exit_at_task_unpickle": (SystemExit, "the same"),
+    "test_exit_at_task_unpickle": (RemoteError, "the same"),
     "test_error_during_result_unpickle_in_result_handler": (CannotTravel, "the same"),
     "test_exit_during_result_unpickle_in_result_handler": (CannotTravel, "the same"),
-    "test_exit_during_result_pickle_on_worker": (WorkerDied, "the worker has no more to say than its exit status"),
+    "test_exit_during_func_exec_on_worker": (RemoteError, "SystemExit would end the caller without a word"),
+    "test_exit_during_result_pickle_on_worker": (RemoteError, "the same"),
 }
 
 PACKAGE = "test_concurrent_futures"
@@ -142,7 +143,6 @@ def _adapt() -> None:
     SHUTDOWN.assert_python_ok = _run_script
     DEADLOCK.BrokenProcessPool = WorkerDied
     DEADLOCK.PicklingError = CannotTravel
-    RemoteTraceback.tb = property(lambda traceback: traceback.text)
 
 
 _adapt()

@@ -34,7 +34,7 @@ _LIMITS = ("rt", "cpu", "fsize", "data", "stack", "core", "rss", "vmem")
 
 @dataclass(frozen=True)
 class Cell:
-    """A running Grid Engine. `clients` are its programs, which speak as the user whose jobs they are."""
+    """A running Grid Engine, in which jobs are those of `user`."""
 
     place: Path
     user: str
@@ -42,8 +42,20 @@ class Cell:
 
     @property
     def clients(self) -> Path:
-        """What belongs on PATH."""
+        """What belongs on PATH: its programs, which speak as the user whoever calls them."""
         return self.place / "clients"
+
+    def as_user(self, directory: Path, *words: str) -> list[str]:
+        """Return the words that run a command in a directory as the user, who sees here what his jobs see."""
+        words = ("env", f"--chdir={directory}", *words)
+        if os.geteuid():
+            return list(words)
+        (pid,) = self.place.glob("spool/execd/*/execd.pid")
+        return ["nsenter", f"--mount=/proc/{pid.read_text().strip()}/ns/mnt", *self._becoming_user(), *words]
+
+    def _becoming_user(self) -> list[str]:
+        user = pwd.getpwnam(self.user)
+        return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -75,6 +87,10 @@ class Cell:
     def restart(self) -> None:
         """Start the qmaster again, and the executing daemon: that would notice by itself, but only in half a minute."""
         self.start_master()
+        self.restart_execution()
+
+    def restart_execution(self) -> None:
+        """Start the executing daemon anew. Of a job that runs meanwhile it would never see the end."""
         for pid in self.place.glob("spool/execd/*/execd.pid"):
             self._end(pid)
         self._start_execution()
@@ -93,11 +109,12 @@ class Cell:
 
     def end_jobs(self) -> None:
         """End every job, and return when none is left."""
-        if jobs := self._jobs():
+        if jobs := self.jobs():
             self._ask("qdel", *jobs)
-            self._wait(lambda: not self._jobs(), "jobs do not end", seconds=_NOTIFY + 10)
+            self._wait(lambda: not self.jobs(), "jobs do not end", seconds=_NOTIFY + 10)
 
-    def _jobs(self) -> list[str]:
+    def jobs(self) -> list[str]:
+        """Return the ids of all jobs that have not ended."""
         lines = self._run("qstat", "-u", "*").splitlines()[2:]
         return sorted({line.split()[0] for line in lines})
 
@@ -145,16 +162,14 @@ class Cell:
         for words in (("configuration", defaults), ("complexes", resources / "centry"), ("managers", me)):
             self._run("spooldefaults.bin", *map(str, words))
         self._run("spooldefaults.bin", "usersets", str(resources / "usersets"))
-        for name in ("qsub", "qstat", "qdel", "qconf"):
+        for name in ("qsub", "qstat", "qdel", "qconf", "qalter"):
             self._write_client(name)
 
     def _write_client(self, name: str) -> None:
         cell = {key: value for key, value in self._environment.items() if key != "PATH"}
         words = ["env", *(f"{key}={value}" for key, value in cell.items()), str(_LIBRARY / name)]
-        if os.geteuid() == 0:
-            user = pwd.getpwnam(self.user)
-            words = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", *words]
-        (self.clients / name).write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+        as_root = f'test "$(id -u)" != 0 || exec {shlex.join([*self._becoming_user(), *words])} "$@"\n'
+        (self.clients / name).write_text(f'#!/bin/sh\n{as_root}exec {shlex.join(words)} "$@"\n')
         (self.clients / name).chmod(0o755)
 
     # -- its programs, as its administrator

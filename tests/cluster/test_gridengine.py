@@ -7,9 +7,9 @@ import pytest
 
 from pytaskfarmer import allocation
 from pytaskfarmer.allocation import Allocation
-from pytaskfarmer.cluster import contract
+from pytaskfarmer.cluster import contract, qstat
 from pytaskfarmer.cluster.contract import BatchError, Plan, State
-from pytaskfarmer.cluster.gridengine import engine, parse_states
+from pytaskfarmer.cluster.gridengine import engine
 from pytaskfarmer.errors import UsageError
 
 ARGV = ("/venv/bin/python", "-m", "pytaskfarmer", "run", "it's.txt")
@@ -194,14 +194,14 @@ def test_states() -> None:
         State.CANCELLED: ["3"],
         State.ENDED: ["2.5", "6"],
     }
-    found = parse_states(QSTAT, [job for jobs in expected.values() for job in jobs])
+    found = qstat.parse(QSTAT, [job for jobs in expected.values() for job in jobs])
     assert expected == {state: [job for job in found if found[job] is state] for state in expected}
 
 
 @pytest.mark.parametrize("text", ["", "error: commlib error: got select error", QSTAT[:300]])
 def test_no_answer_is_no_state(text: str) -> None:
     """What is not the whole answer tells nothing; least of all that a job has ended."""
-    assert {"2": State.UNKNOWN, "6": State.UNKNOWN} == parse_states(text, ["2", "6"])
+    assert {"2": State.UNKNOWN, "6": State.UNKNOWN} == qstat.parse(text, ["2", "6"])
 
 
 @pytest.fixture

@@ -15,12 +15,14 @@ from farm_driver import Farm, Mark
 from gridengine_cluster import Cell
 
 from pytaskfarmer.cli.main import main
-from pytaskfarmer.cluster.contract import BatchError, Plan, State
+from pytaskfarmer.cluster import contract
+from pytaskfarmer.cluster.contract import BatchError, Plan, Sight, State
 from pytaskfarmer.cluster.gridengine import engine
 
 pytestmark = pytest.mark.xdist_group("gridengine")
 
 FARMER = (sys.executable, "-m", "pytaskfarmer", "run", "tasks.txt")
+TOGETHER = "echo $JOB_ID.$SGE_TASK_ID >> ran; until test $(sort -u ran | wc -l) = 3; do sleep 0.02; done"
 SLEEPING = "echo >> began; sleep 100"
 
 
@@ -110,23 +112,22 @@ def site(
 
 def test_independent_jobs_share_a_list(site: Site) -> None:
     """Three jobs that know nothing of each other run every task once, and all of them take part."""
-    site.farm.write(["echo $JOB_ID >> ran; sleep 0.2"] * 30)
+    site.farm.write([TOGETHER] * 20)
     jobs = [job for _ in range(3) for job in site.submit("--proc=1")]
     site.wait_for(State.ENDED, jobs)
-    assert list(range(30)) == sorted(site.farm.ids("finished")), site.said()
-    site.farm.balance(30)
-    assert (30, set(jobs)) == (len(site.lines("ran")), set(site.lines("ran")))
+    site.farm.balance(20, "finished")
+    assert (20, {f"{job}.undefined" for job in jobs}) == (len(site.lines("ran")), set(site.lines("ran")))
 
 
 def test_farmers_are_the_elements_of_an_array(site: Site) -> None:
     """Several farmers are one array; its elements are jobs to us, share the list, and print to files of their own."""
-    site.farm.write(["echo $JOB_ID.$SGE_TASK_ID >> ran; sleep 0.2"] * 30)
+    site.farm.write([TOGETHER] * 20)
     jobs = site.submit("--proc=1", farmers=3)
     array = jobs[0].partition(".")[0]
     assert [f"{array}.1", f"{array}.2", f"{array}.3"] == jobs
     site.wait_for(State.ENDED, jobs)
-    site.farm.balance(30)
-    assert (30, set(jobs)) == (len(site.lines("ran")), set(site.lines("ran")))
+    site.farm.balance(20, "finished")
+    assert (20, set(jobs)) == (len(site.lines("ran")), set(site.lines("ran")))
     assert [f"job-{job}.out" for job in jobs] == sorted(path.name for path in site.farm.directory.glob("job-*"))
 
 
@@ -197,7 +198,7 @@ def test_the_hard_limit(site: Site) -> None:
 def test_a_job_runs_again(site: Site) -> None:
     """The script says when `h_rt` strikes: the farmer puts its tasks back before, and the job asks for another run."""
     site.farm.write([f'echo $RESTARTED >> ran; test "$RESTARTED" = 1 || {{ {SLEEPING}; }}'] * 2 + ["true"])
-    wishes = ("--engine=gridengine", "--time=8", "--requeue=2", "--proc=3", "--grace=0.5", "--no-fit")
+    wishes = ("--engine=gridengine", "--time=7", "--requeue=2", "--proc=3", "--grace=0.5", "--no-fit")
     jobs = site.command("submit", "tasks.txt", *wishes)
     site.wait(lambda: site.lines("ran").count("1") == 2, jobs)
     site.wait_for(State.ENDED, jobs)
@@ -205,6 +206,35 @@ def test_a_job_runs_again(site: Site) -> None:
     assert "stopping (the end of the allocation)" in site.said()
     site.farm.balance(3)
     assert [0, 1, 2] == sorted(site.farm.ids("finished"))
+
+
+@pytest.mark.proof
+def test_runs_are_counted(site: Site) -> None:
+    """Grid Engine does not count how often a job ran, we do: with --requeue=3 it runs three times, and no more."""
+    tries = "echo >> tries-$PROC_NUMBER; test $(wc -l < tries-$PROC_NUMBER) -gt $PROC_NUMBER || sleep 100"
+    site.farm.write([tries] * 4)
+    wishes = ("--engine=gridengine", "--requeue=3", "--proc=4", "--grace=0.5", "--timeout=0.8s")
+    jobs = site.command("submit", "tasks.txt", *wishes)
+    site.wait(lambda: len(site.lines("tries-3")) == 3, jobs)
+    site.wait_for(State.ENDED, jobs)
+    assert [1, 2, 3, 3] == [len(site.lines(f"tries-{task}")) for task in range(4)], site.said()
+    site.farm.balance(4)
+    assert [3] == site.farm.ids("toprocess")
+
+
+def test_a_chain_can_be_waited_for(site: Site) -> None:
+    """The list is done in the first of three jobs: the second is deleted, the last ends at once, others begin."""
+    site.farm.write(["while ! test -e go; do sleep 0.01; done"])
+    chain = site.command("submit", "tasks.txt", "--engine=gridengine", "--proc=1", "--chain=3")
+    (site.farm.directory / "more.txt").write_text("ls tasks.txt_workdir/jobs > seen\n")
+    after = site.command("submit", "more.txt", "--engine=gridengine", "--proc=1", "--after", chain[-1])
+    site.wait(site.farm.farmers, chain)
+    assert {State.PENDING} == site.state([*chain[1:], *after])
+    (site.farm.directory / "go").touch()
+    site.wait_for(State.ENDED, [*chain, *after])
+    assert sorted([f"{chain[0]}.out", f"{chain[2]}.out", "notes"]) == sorted(site.lines("seen")), site.said()
+    assert f"the list is done: jobs after this one are cancelled: {chain[1]}\n" in site.said()
+    site.farm.balance(1, "finished")
 
 
 def test_cancel(site: Site) -> None:
@@ -241,11 +271,14 @@ def test_qmaster_gone_and_back(site: Site, cell: Cell) -> None:
 
 
 def test_an_unwritable_output(site: Site) -> None:
-    """A job that cannot print to where it should waits for a person; it can be cancelled."""
+    """A job that cannot print to where it should waits for a person, who is told why; it can be cancelled."""
     site.farm.write(["true"])
     plan = Plan(FARMER, str(site.farm.directory), "/nowhere/job-{job}.out")
     jobs = site.hand_over(plan)
     site.wait_for(State.HELD, jobs)
+    (line,) = contract.stuck(engine, jobs)
+    assert line.startswith(f"job {jobs[0]} does not start by itself: can't ")
+    assert "/nowhere" in line
     engine.cancel(jobs)
     site.wait_for(State.ENDED, jobs)
     engine.cancel([*jobs, "99999", "99999.3"])
@@ -269,12 +302,16 @@ def test_a_refusal_is_one_line(site: Site, wishes: dict[str, object], complaint:
 
 
 def test_states_of_what_waits(site: Site) -> None:
-    """A job too large for the queue is pending, one with a hold of its user's waits for a person."""
+    """A job with a hold of its user's waits for a person; one too large for any queue, too, to whom looks closer."""
     site.farm.write(["true"])
     large = site.submit(cpus=99, farmers=3)
     held = site.submit(options=(("h", None),))
     site.wait_for(State.PENDING, large)
     assert {State.HELD} == site.state(held)
+    misfit = Sight(State.HELD, 'cannot run in PE "smp" because it only offers 0 slots')
+    assert {**dict.fromkeys(large, misfit), held[0]: Sight(State.HELD, "it is held")} == engine.look([*large, *held])
+    waits = site.submit(follows=tuple(held))
+    assert {waits[0]: Sight(State.PENDING)} == engine.look(waits)
     engine.cancel([large[1]])
     assert [State.PENDING, State.ENDED, State.PENDING] == list(engine.states(large).values())
 

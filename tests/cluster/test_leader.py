@@ -12,7 +12,7 @@ from farm_driver import Farm
 
 from pytaskfarmer.allocation import Allocation
 from pytaskfarmer.cluster import notes
-from pytaskfarmer.cluster.contract import BatchError, Plan, State
+from pytaskfarmer.cluster.contract import PATIENCE, BatchError, Plan, Sight, State
 from pytaskfarmer.cluster.leader import Leader, Standing, standing
 from pytaskfarmer.workdir.layout import Layout
 
@@ -51,6 +51,14 @@ class Scripted:
     def states(self, jobs: Sequence[str]) -> dict[str, State]:
         """As they were said to be, or ended."""
         return {job: self._states.get(job, State.ENDED) for job in jobs}
+
+    def look(self, jobs: Sequence[str], patience: float = PATIENCE) -> dict[str, Sight]:
+        """Not asked."""
+        raise NotImplementedError
+
+    def shorten(self, job: str) -> None:
+        """Note it."""
+        self.asked.append(f"shorten {job}")
 
     def cancel(self, jobs: Sequence[str]) -> None:
         """Note it."""
@@ -129,14 +137,26 @@ def test_a_chain_ends_without_progress(begun: Farm) -> None:
     assert ["cancel 3"] == engine.asked
 
 
-def test_a_list_that_is_done_ends_its_chain_before_it_begins(begun: Farm) -> None:
-    """A job that finds nothing left starts no farmer, cancels what waits, and says how the list has ended."""
+def test_of_a_chain_whose_list_is_done_the_last_job_stays(begun: Farm) -> None:
+    """A job that finds nothing left starts no farmer and says how the list has ended; so does the last of the chain."""
     chain(begun)
     with open(begun.layout.finished, "a") as file:
         file.write("2 echo third\n")
-    engine = Scripted({"3": State.PENDING, "4": State.HELD})
-    assert 1 == lead(begun, engine, "touch started")
-    assert ["cancel 3", "cancel 4"] == engine.asked
+    engine = Scripted({"3": State.PENDING, "4": State.PENDING})
+    assert 1 == lead(begun, engine, f"touch {begun.directory}/started")
+    assert ["shorten 4", "cancel 3"] == engine.asked
+    engine = Scripted()
+    assert 1 == lead(begun, engine, f"touch {begun.directory}/started", job="4")
+    assert [] == engine.asked
+    assert not (begun.directory / "started").exists()
+
+
+def test_the_job_that_ends_the_list_leaves_the_last_one(begun: Farm) -> None:
+    """Also whoever ends the list cancels the jobs after it, but for the last one."""
+    chain(begun)
+    engine = Scripted({"3": State.PENDING, "4": State.PENDING})
+    assert 1 == lead(begun, engine, f"echo '2 echo third' >> {begun.layout.finished}")
+    assert ["shorten 4", "cancel 3"] == engine.asked
 
 
 def test_no_progress_before_means_no_start(begun: Farm, tmp_path: Path) -> None:
@@ -163,7 +183,8 @@ def test_wrong_use_ends_a_chain(begun: Farm) -> None:
         (None, {"allocations": 3}, "exit 3", True, 3),
         (99, {"allocations": 3}, "exit 3", True, 99),
         (BatchError("no"), {"allocations": 3}, "exit 3", True, 3),
-        (None, {"allocations": 3, "restarts": 2}, "exit 3", False, 3),
+        (None, {"allocations": 3, "begun": 1}, "exit 3", True, 3),
+        (99, {"allocations": 3, "begun": 2}, "exit 3", False, 3),
         (None, {}, "exit 3", False, 3),
         (None, {"allocations": 3}, "exit 0", False, 0),
         (None, {"allocations": 3}, "exit 3 # TERM", False, 3),
@@ -172,7 +193,14 @@ def test_wrong_use_ends_a_chain(begun: Farm) -> None:
 def test_a_job_asks_to_run_again(
     begun: Farm, answer: int | BatchError | None, rules: dict[str, int], script: str, asked: bool, expected: int
 ) -> None:
-    """It does so after progress, with work left, as often as it may, and never after a TERM: that has its reasons."""
+    """It does so after progress, with work left, as often as it may, and never after a TERM: that has its reasons.
+
+    The notes tell how often it has begun, since not every batch system counts that.
+    """
+    rules = dict(rules)
+    notes.prepare(begun.layout)
+    for _ in range(rules.pop("begun", 0)):
+        notes.began(begun.layout, "2", 0)
     os.truncate(begun.layout.failed, 0)
     progress = f"echo '1 false' >> {begun.layout.failed}; {script}"
     engine = Scripted(requeue=answer)
@@ -226,8 +254,8 @@ def test_notes_survive_what_a_crash_tears(tmp_path: Path) -> None:
     notes.submitted(layout, "slurm", ["3"], ["2"])
     notes.began(layout, "1", 4)
     known = notes.read(layout)
-    assert (["1", "2", "3"], {"1": 4}, ["2", "3"], []) == (
-        list(known.jobs), known.ended_before, known.followers("1"), known.followers("3")
+    assert (["1", "2", "3"], {"1": 4}, {"1": 1}, ["2", "3"], []) == (
+        list(known.jobs), known.ended_before, known.begun, known.followers("1"), known.followers("3")
     )  # fmt: skip
 
 

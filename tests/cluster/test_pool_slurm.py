@@ -1,14 +1,16 @@
-"""`Pool` whose workers are in Slurm jobs."""
+"""`Pool` and `Executor` whose workers are in Slurm jobs."""
 
 import os
 import time
+from concurrent.futures import as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from slurm_cluster import Cluster
 
-from pytaskfarmer import Pool, Slurm, WorkerDied
+from pytaskfarmer import BrokenPool, Executor, Pool, Slurm, WorkerDied
 
 TABLE = [[3, 4, 56, 7], [22, 5, 4, 5, 7], [11, 2, 545, 235, 6, 3], [22, 45, 6, 4]]
 """Rows of numbers, as in a well-known tutorial of pools on clusters."""
@@ -75,3 +77,58 @@ def test_nodes_are_held_only_while_there_is_work(slurm: Cluster) -> None:
         while slurm.ask("squeue", "--noheader", "--states=PENDING,RUNNING,COMPLETING").strip():
             time.sleep(0.05)
         assert [2] == pool.map(abs, [-2])
+
+
+def test_executor(slurm: Cluster, tmp_path: Path) -> None:
+    """`Executor` takes the same cluster: its futures complete, and so does `map`; its jobs and files are gone then."""
+    with Executor(cluster=Slurm(workers=2, allow_local=True)) as executor:
+        futures = [executor.submit(np.std, row) for row in TABLE]
+        assert {*map(np.std, TABLE)} == {future.result() for future in as_completed(futures, timeout=50)}
+        assert list(map(np.std, TABLE)) == list(executor.map(np.std, TABLE))
+        assert isinstance(executor.submit(die_of_three, 3).exception(timeout=50), WorkerDied)
+    assert "" == slurm.ask("squeue", "--noheader", "--states=PENDING,RUNNING").strip()
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "initializer", "words"),
+    [
+        ({"nodes": 2}, (), "a disk of this node alone, .* allow_local=True"),
+        ({"allow_local": True}, (int, ["many"]), "no worker can be had: the initializer failed: ValueError: .*'many'"),
+    ],
+    ids=["local disk", "initializer"],
+)
+def test_farmers_that_cannot_work(
+    slurm: Cluster, tmp_path: Path, options: dict[str, Any], initializer: tuple[Any, ...], words: str
+) -> None:
+    """One job is enough to learn it: the exception has the reason, and names a log that is still there."""
+    before = jobs_so_far(slurm)
+    with (
+        Pool(None, *initializer, cluster=Slurm(workers=1, **options)) as pool,
+        pytest.raises(BrokenPool, match=words) as caught,
+    ):
+        pool.map(abs, [-1])
+    assert 1 == jobs_so_far(slurm) - before
+    log = Path(str(caught.value).rpartition("(")[2].rstrip(")"))
+    assert log.read_text().strip()
+    assert [log.parent] == list(tmp_path.iterdir())
+
+
+def test_a_held_job(slurm: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """A job that waits for a person is told of, once, and not submitted again; when it is released, the calls go on."""
+    before = jobs_so_far(slurm)
+    with Pool(cluster=Slurm(workers=1, options={"hold": None}, allow_local=True)) as pool:
+        result = pool.map_async(abs, [-1, -2])
+        while not caplog.messages:
+            time.sleep(0.05)
+        (job,) = slurm.ask("squeue", "--noheader", "--states=PENDING", "--format=%i").split()
+        assert [f"pytaskfarmer: job {job} does not start by itself: JobHeldUser"] == caplog.messages
+        assert not result.ready()
+        slurm.ask("scontrol", "release", job)
+        assert [1, 2] == result.get(50)
+    assert 1 == jobs_so_far(slurm) - before
+
+
+def jobs_so_far(slurm: Cluster) -> int:
+    """Return how many jobs this Slurm has ever had, as far as it remembers."""
+    return max(map(int, slurm.ask("squeue", "--noheader", "--states=all", "--format=%i").split()), default=0)

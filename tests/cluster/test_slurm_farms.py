@@ -7,13 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from farm_driver import Farm, Mark, until
+from farm_driver import Farm, until
 from slurm_cluster import CPUS_A_NODE, Cluster, submit
 
+from pytaskfarmer.cluster import contract
+from pytaskfarmer.cluster.contract import Sight, State
+from pytaskfarmer.cluster.slurm import Slurm
 from pytaskfarmer.workdir import roster
 
 NOTE = "echo $PROC_NUMBER $SLURMD_NODENAME $SLURM_JOB_ID >> notes"
+HELD_UP = f"{NOTE}; until test -e go; do sleep 0.02; done"
 LONG = "echo $PROC_NUMBER >> begun; sleep 100"
+
+
+def together(count: int, word: int) -> str:
+    """Return a task that notes itself, and ends when so many nodes (`word` 2) or jobs (3) have done so."""
+    return f"{NOTE}; until test $(cut -d' ' -f{word} notes | sort -u | wc -l) = {count}; do sleep 0.02; done"
 
 
 def notes(farm: Farm) -> list[list[str]]:
@@ -41,26 +50,40 @@ def farmer_pids(farm: Farm) -> list[int]:
 
 def test_four_nodes_lose_a_farmer(slurm: Cluster, farm: Farm, wait_until: Callable[..., None]) -> None:
     """Of four farmers, one a node, one is killed: the others run its tasks, too, and the job has succeeded."""
-    farm.write([f"sleep 0.1; {NOTE}"] * 120)
+    _lose_a_farmer(slurm, farm, wait_until)
+
+
+@pytest.mark.proof
+def test_four_nodes_lose_a_farmer_by_groups(
+    slurm_by_groups: Cluster, farm: Farm, wait_until: Callable[..., None]
+) -> None:
+    """The same where Slurm signals process groups."""
+    _lose_a_farmer(slurm_by_groups, farm, wait_until)
+
+
+def _lose_a_farmer(slurm: Cluster, farm: Farm, wait_until: Callable[..., None]) -> None:
+    farm.write([HELD_UP] * 40)
     (job,) = submit(farm, "--nodes=4", "--proc=2", "--time=1h")
     wait_until(lambda: {node for _, node, _ in notes(farm)} == set(slurm.nodes), state=lambda: notes(farm))
     os.kill(farmer_pids(farm)[0], signal.SIGKILL)
+    (farm.directory / "go").touch()
     assert ("COMPLETED", 0) == slurm.end(job), said(farm, job)
     assert "the farmer was killed (SIGKILL)" in said(farm, job)
-    farm.balance(120, "finished")
+    farm.balance(40, "finished")
 
 
 def test_four_nodes_lose_a_node(slurm_to_break: Cluster, farm: Farm, wait_until: Callable[..., None]) -> None:
     """A node that is set DOWN takes its farmer with it; the job goes on without, and succeeds."""
     slurm = slurm_to_break
-    farm.write([f"sleep 0.1; {NOTE}"] * 120)
+    farm.write([HELD_UP] * 40)
     (job,) = submit(farm, "--nodes=4", "--proc=2")
     wait_until(lambda: {node for _, node, _ in notes(farm)} == set(slurm.nodes), state=lambda: notes(farm))
     lost = next(node for node in slurm.nodes if node != slurm.job(job)["BatchHost"])
     slurm.ask("scontrol", "update", f"nodename={lost}", "state=down", "reason=test")
+    wait_until(lambda: f"Node failure on {lost}" in said(farm, job), state=lambda: said(farm, job))
+    (farm.directory / "go").touch()
     assert ("COMPLETED", 0) == slurm.end(job), said(farm, job)
-    assert f"Node failure on {lost}" in said(farm, job)
-    farm.balance(120, "finished")
+    farm.balance(40, "finished")
 
 
 def test_a_cancelled_job(slurm: Cluster, farm: Farm, wait_until: Callable[..., None]) -> None:
@@ -85,6 +108,18 @@ def _cancel(slurm: Cluster, farm: Farm, wait_until: Callable[..., None]) -> None
 
 def test_jobs_that_run_again(slurm: Cluster, tmp_path: Path, wait_until: Callable[..., None]) -> None:
     """A job that is requeued, or asks for it with --requeue since work is left, puts back what ran and goes on."""
+    _run_again(slurm, tmp_path, wait_until)
+
+
+@pytest.mark.proof
+def test_jobs_that_run_again_by_groups(
+    slurm_by_groups: Cluster, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    """The same where Slurm signals process groups."""
+    _run_again(slurm_by_groups, tmp_path, wait_until)
+
+
+def _run_again(slurm: Cluster, tmp_path: Path, wait_until: Callable[..., None]) -> None:
     requeued, asking = farms = [Farm(tmp_path / name) for name in ("requeued", "asking")]
     for farm in farms:
         farm.directory.mkdir()
@@ -101,76 +136,22 @@ def test_jobs_that_run_again(slurm: Cluster, tmp_path: Path, wait_until: Callabl
 
 def test_two_jobs_share_a_list(slurm: Cluster, farm: Farm, wait_until: Callable[..., None]) -> None:
     """A job that comes later takes its share of a list on which another one is at work."""
-    farm.write([f"sleep 0.1; {NOTE}"] * 100)
+    farm.write([together(2, 3)] * 20)
     (first,) = submit(farm, "--proc=2")
     wait_until(lambda: notes(farm))
     (second,) = submit(farm, "--proc=2")
     assert [("COMPLETED", 0)] * 2 == [slurm.end(job) for job in (first, second)]
     assert {first, second} == {job for _, _, job in notes(farm)}
-    farm.balance(100, "finished")
+    farm.balance(20, "finished")
 
 
 def test_several_farmers_are_several_jobs(slurm: Cluster, farm: Farm) -> None:
     """With --farmers, independent jobs share the list; small ones fit on one node together."""
-    farm.write([f"sleep 0.1; {NOTE}"] * 60)
+    farm.write([together(3, 3)] * 20)
     jobs = submit(farm, "--farmers=3", "--cpus-per-node=2")
     assert [("COMPLETED", 0)] * 3 == [slurm.end(job) for job in jobs]
     assert set(jobs) == {job for _, _, job in notes(farm)}
-    farm.balance(60, "finished")
-
-
-def test_a_chain_goes_on_until_the_list_is_done(slurm: Cluster, farm: Farm) -> None:
-    """Short allocations follow each other until nothing is left; those that are not needed any more never start."""
-    farm.write([f"sleep 0.25; {NOTE}"] * 10)
-    jobs = submit(farm, "--chain=9", "--proc=1", "--timeout=1.2s")
-    assert 9 == len(jobs)
-    ends = [slurm.end(job) for job in jobs]
-    done = next(i for i, end in enumerate(ends) if end == ("COMPLETED", 0))
-    assert ends == [("FAILED", 3)] * done + [("COMPLETED", 0)] + [("CANCELLED", 0)] * (8 - done)
-    assert 2 <= done <= 6
-    farm.balance(10, "finished")
-
-
-def test_a_chain_ends_where_nothing_ends(slurm: Cluster, farm: Farm) -> None:
-    """A job in whose time no task has ended is the last of its chain."""
-    farm.write(["sleep 100"])
-    jobs = submit(farm, "--chain=3", "--proc=1", "--timeout=0.5s", "--grace=1")
-    assert [("FAILED", 3), ("CANCELLED", 0), ("CANCELLED", 0)] == [slurm.end(job) for job in jobs]
-    assert f"no task has ended in this job: the jobs after this one are cancelled: {jobs[1]} {jobs[2]}" in said(
-        farm, jobs[0]
-    )
-    farm.balance(1, "toprocess")
-
-
-def test_a_chain_survives_its_killed_jobs(
-    slurm: Cluster, farm: Farm, mark: Mark, wait_until: Callable[..., None]
-) -> None:
-    """A job killed without a word is followed by the next one; after one in which nothing ended, none begins."""
-    farm.write(["true", LONG, LONG])
-    jobs = submit(farm, "--chain=4", "--proc=1")
-    for number in (1, 2):
-        wait_until(lambda: begun(farm) == number)  # noqa: B023
-        for pid in mark.living():
-            os.kill(pid, signal.SIGKILL)
-        assert "FAILED" == slurm.end(jobs[number - 1])[0]
-    ends = [slurm.end(job) for job in jobs[2:]]
-    assert [("FAILED", 3), ("CANCELLED", 0)] == ends
-    assert f"no task has ended in job {jobs[1]}" in said(farm, jobs[2])
-    assert 2 == begun(farm)
-    assert 3 == farm.run("--update", "--timeout=1s", "--proc=1", "--no-fit", "--grace=0.1")
-    farm.balance(3)
-
-
-def test_a_chain_ends_with_a_cancelled_job(slurm: Cluster, farm: Farm, wait_until: Callable[..., None]) -> None:
-    """Whoever cancels a job of a chain does not get the next one instead."""
-    farm.write(["true", LONG])
-    jobs = submit(farm, "--chain=3", "--proc=1")
-    wait_until(lambda: begun(farm) == 1)
-    slurm.ask("scancel", jobs[0])
-    assert ["CANCELLED", "FAILED", "CANCELLED"] == [slurm.end(job)[0] for job in jobs]
-    assert f"job {jobs[0]} was cancelled" in said(farm, jobs[1])
-    assert 1 == begun(farm)
-    farm.balance(2)
+    farm.balance(20, "finished")
 
 
 def test_cancel_ends_all_jobs_of_a_list(slurm: Cluster, farm: Farm, wait_until: Callable[..., None]) -> None:
@@ -178,6 +159,10 @@ def test_cancel_ends_all_jobs_of_a_list(slurm: Cluster, farm: Farm, wait_until: 
     farm.write([LONG] * 3)
     jobs = submit(farm, "--chain=2", "--farmers=2", "--proc=1")
     wait_until(lambda: begun(farm) == 2)
+    words = ["pytaskfarmer", "status", farm.list.name]
+    seen = subprocess.run(words, cwd=farm.directory, capture_output=True, text=True, check=True)
+    assert f" job {jobs[0]}  alive  " in seen.stdout
+    assert f"  {jobs[1]}  waits: Dependency  " in seen.stdout
     words = ["pytaskfarmer", "cancel", farm.list.name]
     printed = subprocess.run(words, cwd=farm.directory, capture_output=True, text=True, check=True).stdout
     assert {"4", "jobs", "cancelled:", *jobs} <= set(printed.split())
@@ -187,23 +172,34 @@ def test_cancel_ends_all_jobs_of_a_list(slurm: Cluster, farm: Farm, wait_until: 
     assert "waits or runs" in again
 
 
-def test_the_exit_status_tells_of_the_list(slurm: Cluster, farm: Farm) -> None:
-    """A job in which tasks have failed exits with 1, and what was to come after its success does not start."""
-    farm.write(["true", "exit 5"])
-    (job,) = submit(farm, "--nodes=2")
-    after = slurm.submit("true", farm.directory, f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes")
-    assert ("FAILED", 1) == slurm.end(job)
-    assert "CANCELLED" == slurm.end(after)[0]
-    farm.balance(2)
-
-
-def test_after_waits_for_success(slurm: Cluster, farm: Farm) -> None:
-    """A job submitted with --after starts when the other one has succeeded."""
-    farm.write([NOTE])
-    first = slurm.submit("sleep 1; echo first $SLURMD_NODENAME $SLURM_JOB_ID >> notes", farm.directory)
-    (second,) = submit(farm, f"--after={first}")
-    assert ("COMPLETED", 0) == slurm.end(second)
-    assert ["first", "0"] == [words[0] for words in notes(farm)]
+def test_jobs_that_cannot_start(slurm: Cluster, farm: Farm, wait_until: Callable[..., None]) -> None:
+    """What no empty machine would start is told from what waits for others, with Slurm's reason, by `status`, too."""
+    farm.write(["true"])
+    (held,) = submit(farm, "--sbatch=hold")
+    (large,) = submit(farm, "--nodes=40")
+    (long,) = submit(farm, "--time=30h")
+    (later,) = submit(farm, "--sbatch=begin=now+1hour")
+    expected = {
+        held: Sight(State.HELD, "JobHeldUser"),
+        large: Sight(State.HELD, "PartitionConfig"),
+        long: Sight(State.HELD, "PartitionTimeLimit"),
+        later: Sight(State.PENDING, "BeginTime"),
+    }
+    wait_until(lambda: Slurm().look(list(expected)) == expected, state=lambda: Slurm().look(list(expected)))
+    slurm.ask("scontrol", "update", "partitionname=debug", "state=down")
+    try:
+        (down,) = submit(farm)
+        slurm.ask("scontrol", "hold", down)
+        (closed,) = submit(farm)
+        expected = {down: Sight(State.HELD, "JobHeldAdmin"), closed: Sight(State.HELD, "PartitionDown")}
+        wait_until(lambda: Slurm().look(list(expected)) == expected, state=lambda: Slurm().look(list(expected)))
+    finally:
+        slurm.ask("scontrol", "update", "partitionname=debug", "state=up")
+    assert [f"job {held} does not start by itself: JobHeldUser"] == contract.stuck(Slurm(), [held, later])
+    words = ["pytaskfarmer", "status", farm.list.name]
+    printed = subprocess.run(words, cwd=farm.directory, capture_output=True, text=True, check=True).stdout
+    assert f"  {held}  does not start by itself: JobHeldUser  tasks.txt_workdir/jobs/{held}.out\n" in printed
+    assert f"  {later}  waits: BeginTime  " in printed
 
 
 def test_out_of_memory_in_one_task(slurm: Cluster, farm: Farm) -> None:
@@ -211,7 +207,7 @@ def test_out_of_memory_in_one_task(slurm: Cluster, farm: Farm) -> None:
     if not slurm.cgroups:
         pytest.skip("without cgroups, Slurm does not limit memory")
     eat = "python3 -c 'x = bytearray(10**9)'"
-    farm.write(["true", eat, "sleep 1"])
+    farm.write(["true", eat, "sleep 0.1"])
     (job,) = submit(farm, "--proc=1")
     assert ("FAILED", 1) == slurm.end(job), said(farm, job)
     farm.balance(3, "finished", "failed")
@@ -220,12 +216,12 @@ def test_out_of_memory_in_one_task(slurm: Cluster, farm: Farm) -> None:
 
 def test_a_script_by_hand(slurm: Cluster, farm: Farm) -> None:
     """One `srun` line is all that several nodes need."""
-    farm.write([f"sleep 0.1; {NOTE}"] * 40)
+    farm.write([together(4, 2)] * 20)
     script = "srun --ntasks-per-node=1 pytaskfarmer.py --proc 2 --allow-local tasks.txt"
     job = slurm.submit(script, farm.directory, "--nodes=4", "--ntasks-per-node=1")
     assert ("COMPLETED", 0) == slurm.end(job), (farm.directory / f"{job}.out").read_text()
     assert set(slurm.nodes) == {node for _, node, _ in notes(farm)}
-    farm.balance(40, "finished")
+    farm.balance(20, "finished")
 
 
 def test_too_many_farmers_on_a_node_are_refused(slurm: Cluster, farm: Farm) -> None:

@@ -3,22 +3,22 @@
 import os
 import shlex
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import stand_ins
+from stand_ins import Fake
 
 from pytaskfarmer.cli.main import main
 from pytaskfarmer.cli.submit import without
 from pytaskfarmer.cluster import batch, contract, notes, program
-from pytaskfarmer.cluster.contract import BatchError, Plan, State
-from pytaskfarmer.cluster.slurm import Slurm, parse_states
+from pytaskfarmer.cluster.contract import BatchError, Plan, Sight, State
+from pytaskfarmer.cluster.slurm import Slurm, parse
 from pytaskfarmer.errors import UsageError
 from pytaskfarmer.workdir.layout import Layout
 
 PLAN = Plan(argv=("/venv/bin/python", "farm", "it's"), directory="/data", output="/data/w/jobs/{job}.out")
-Fake = Callable[..., Path]
 
 
 def directives(script: str) -> dict[str, str | None]:
@@ -103,24 +103,41 @@ def test_time_limits_as_clocks(seconds: float, expected: str) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("7|7|PENDING|Priority", State.PENDING),
-        ("7|7|PENDING|JobHeldUser", State.HELD),
-        ("7|7|PENDING|DependencyNeverSatisfied", State.HELD),
-        ("7|7|CONFIGURING|None", State.RUNNING),
-        ("7|7|COMPLETING|None", State.RUNNING),
-        ("7|7|SUSPENDED|None", State.RUNNING),
-        ("7|7|OUT_OF_MEMORY|OutOfMemory", State.ENDED),
-        ("7|7|CANCELLED|None", State.CANCELLED),
-        ("7_1|7|COMPLETED|None\n7_2|7|RUNNING|None\n7_[3-9]|7|PENDING|Resources", State.RUNNING),
-        ("7_1|7|COMPLETED|None\n7_2|7|FAILED|NonZeroExitCode", State.ENDED),
-        ("8|8|RUNNING|None", State.ENDED),
-        ("garbage", State.ENDED),
-        ("", State.ENDED),
+        ("7|7|PENDING|Priority", Sight(State.PENDING, "Priority")),
+        ("7|7|PENDING|None", Sight(State.PENDING)),
+        (
+            "7|7|PENDING|ReqNodeNotAvail, UnavailableNodes:n[1-4]",
+            Sight(State.PENDING, "ReqNodeNotAvail, UnavailableNodes:n[1-4]"),
+        ),
+        ("7|7|PENDING|QOSMaxJobsPerUserLimit", Sight(State.PENDING, "QOSMaxJobsPerUserLimit")),
+        ("7|7|PENDING|QOSMaxNodePerJobLimit", Sight(State.HELD, "QOSMaxNodePerJobLimit")),
+        ("7|7|PENDING|JobHeldUser", Sight(State.HELD, "JobHeldUser")),
+        ("7|7|PENDING|JobHeldAdmin", Sight(State.HELD, "JobHeldAdmin")),
+        ("7|7|PENDING|PartitionDown", Sight(State.HELD, "PartitionDown")),
+        ("7|7|PENDING|PartitionConfig", Sight(State.HELD, "PartitionConfig")),
+        ("7|7|PENDING|launch failed requeued held", Sight(State.HELD, "launch failed requeued held")),
+        ("7|7|PENDING|DependencyNeverSatisfied", Sight(State.HELD, "DependencyNeverSatisfied")),
+        ("7|7|REQUEUE_HOLD|None", Sight(State.HELD, "REQUEUE_HOLD")),
+        ("7|7|CONFIGURING|None", Sight(State.RUNNING)),
+        ("7|7|COMPLETING|None", Sight(State.RUNNING)),
+        ("7|7|SUSPENDED|None", Sight(State.RUNNING)),
+        ("7|7|OUT_OF_MEMORY|OutOfMemory", Sight(State.ENDED, "OUT_OF_MEMORY, OutOfMemory")),
+        ("7|7|COMPLETED|None", Sight(State.ENDED)),
+        ("7|7|CANCELLED|None", Sight(State.CANCELLED)),
+        ("7_1|7|COMPLETED|None\n7_2|7|RUNNING|None\n7_[3-9]|7|PENDING|Resources", Sight(State.RUNNING)),
+        ("7_1|7|COMPLETED|None\n7_[3-9]|7|PENDING|Resources", Sight(State.PENDING, "Resources")),
+        ("7_1|7|COMPLETED|None\n7_2|7|CANCELLED|None", Sight(State.CANCELLED)),
+        ("8|8|RUNNING|None", Sight(State.ENDED)),
+        ("garbage", Sight(State.ENDED)),
+        ("", Sight(State.ENDED)),
     ],
 )
-def test_states(line: str, expected: State) -> None:
-    """Each word of Slurm's means one of ours; an array is what its most living element is; unlisted means ended."""
-    assert {"7": expected} == parse_states(line + "\n", ["7"])
+def test_where_jobs_are(line: str, expected: Sight) -> None:
+    """Each word of Slurm's means one of ours; an array is what its most living element is; unlisted means ended.
+
+    What no empty machine would start is held; limits that others use up, and nodes that may come back, are not.
+    """
+    assert {"7": expected} == parse(line + "\n", ["7"])
 
 
 # -- the command line
@@ -136,25 +153,8 @@ def test_our_own_options_are_not_passed_on() -> None:
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """Return `fake(NAME=SCRIPT...)`: programs on PATH in place of Slurm's; the list `tasks.txt` is in the directory."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    place = tmp_path / "place"
-    place.mkdir()
-    (place / "tasks.txt").write_text("true\ntrue\n")
-    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("SLURM_CONF", "/nonexistent")
-    monkeypatch.chdir(place)
-
-    def make(**scripts: str) -> Path:
-        for name, script in scripts.items():
-            path = programs / name
-            path.write_text(f"#!/bin/sh\ncd {shlex.quote(str(programs))}\n{script}\n")
-            path.chmod(0o755)
-        return programs
-
-    return make
+    """Return `fake(NAME=SCRIPT...)`: see `stand_ins`."""
+    return stand_ins.prepare(tmp_path, monkeypatch)
 
 
 def submit(*words: str) -> int:

@@ -319,6 +319,18 @@ def test_amounts_of_memory(text: str, expected: int) -> None:
     assert expected == resources.parse_size(text)
 
 
+@pytest.mark.parametrize("text", ["4G", "500M", "1.5G", "4000G", "1536T", "700.5M"])
+def test_amounts_are_shown_as_they_are_typed(text: str) -> None:
+    """What somebody typed is not rounded into something that he did not."""
+    assert text == resources.format_size(resources.parse_size(text))
+
+
+@pytest.mark.parametrize(("size", "expected"), [(64 * GIB + 12345, "64G"), (3 << 19, "1.5M"), (5000, "4K")])
+def test_other_amounts_are_rounded(size: int, expected: str) -> None:
+    """What was measured is shown with a few digits."""
+    assert expected == resources.format_size(size)
+
+
 @pytest.mark.parametrize("text", ["", "4", "4000", "0G", "-1G", "G", "1e3M", "4 G G", "٣G", "4P"])
 def test_other_words_are_no_amount_of_memory(text: str) -> None:
     """A number without a unit could mean anything, and is refused like other words."""

@@ -1,0 +1,33 @@
+"""How what no worker can import travels: by value, as cloudpickle packs it, except for two things.
+
+Functions of `__main__` find their variables in one namespace, see `variables`. And an open file cannot travel, where
+cloudpickle would send its content.
+"""
+
+import sys
+from io import BufferedRandom, BufferedReader, BufferedWriter, BytesIO, FileIO, TextIOWrapper
+from types import FunctionType
+from typing import Any
+
+import cloudpickle
+
+from pytaskfarmer.api import variables
+
+_FILES = (TextIOWrapper, BufferedReader, BufferedWriter, BufferedRandom, FileIO)
+
+
+def pack(thing: object, protocol: int) -> bytes:
+    """Return `thing` as bytes for `pickle.loads`. Raises whatever a part of it raises that cannot be packed."""
+    with BytesIO() as file:
+        _Pickler(file, protocol).dump(thing)
+        return file.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
+    def reducer_override(self, thing: Any) -> Any:
+        """Return how `thing` is made again."""
+        if isinstance(thing, FunctionType) and thing.__globals__.get("__name__") == "__main__":
+            self.globals_ref.setdefault(id(thing.__globals__), variables.StandIn(thing.__globals__))
+        elif isinstance(thing, _FILES) and thing is not sys.stdout and thing is not sys.stderr:
+            raise TypeError(f"cannot pickle the open file {getattr(thing, 'name', '')!r}")
+        return super().reducer_override(thing)

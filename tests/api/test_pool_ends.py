@@ -1,0 +1,307 @@
+"""Whatever ends a pool, or the process that has it, leaves no process, no file and no open descriptor behind."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import called
+import psutil
+import pytest
+
+from pytaskfarmer import Pool
+from pytaskfarmer.errors import UsageError
+
+pytestmark = pytest.mark.usefixtures("no_leftovers")
+
+Start = Callable[..., "subprocess.Popen[str]"]
+Run = Callable[..., str]
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+def test_many_pools_in_one_process() -> None:
+    """Twenty pools, ended in every way, cost no descriptor, no thread, no child and no file."""
+    gc.collect()
+    with Pool(1) as pool:  # so that what is loaded once is loaded
+        pool.map(called.square, [1])
+    before, threads, children = descriptors(), threading.active_count(), psutil.Process().children()
+    for number in range(20):
+        pool = Pool(2)
+        if number % 2:
+            assert [0, 1] == pool.map(called.square, range(2))
+        if number % 5 == 0:
+            with pool:
+                pool.map_async(called.wait, [60])
+        elif number % 5 == 1:
+            pool.close()
+            pool.join()
+        elif number % 5 == 2:
+            pool.terminate()
+        elif number % 5 == 3:
+            stream = pool.imap(called.square, iter(int, 1))
+            next(stream)
+            pool.terminate()
+            del stream
+        del pool
+    gc.collect()
+    assert children == psutil.Process().children()
+    for feeder in [each for each in threading.enumerate() if each.name == "pytaskfarmer feeder"]:
+        feeder.join(5)
+    assert threads == threading.active_count()
+    assert before == descriptors()
+
+
+def test_a_pool_that_cannot_be_made(tmp_path: Path) -> None:
+    """Costs nothing either."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    with pytest.raises(UsageError):
+        Pool(1, workdir=tmp_path / "full")
+    before, children = descriptors(), psutil.Process().children()
+    for _ in range(3):
+        with pytest.raises(UsageError):
+            Pool(1, workdir=tmp_path / "full")
+        with pytest.raises(TypeError):
+            Pool(1, called.prepare, ("key", threading.Lock()))
+        with pytest.raises(UsageError, match="at most 10,000"):
+            Pool(20_000)
+    assert before == descriptors()
+    assert children == psutil.Process().children()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "",
+        "pool.close()",
+        "del pool; print('well'); sys.exit()",
+        "later = pool.map_async(time.sleep, [60])",
+        "later = pool.imap(time.sleep, iter(int, 1)); next(later)",
+        "pool.map_async(time.sleep, [60]); sys.modules['keep'] = pool; pool.itself = pool",
+        "import atexit; atexit.register(lambda: print(pool.map(abs, [-1]) == [1]))",
+        "threading.Thread(target=lambda: (time.sleep(0.2), print(pool.map(abs, [-1]) == [1]))).start()",
+    ],
+    ids=["open", "closed", "deleted", "calls", "stream", "cycle", "used at exit", "used by a thread"],
+)
+def test_the_interpreter_exits(end: str, start: Start, mark: object) -> None:
+    """With an open pool at any stage, and says nothing about it."""
+    source = f"""
+import sys, threading, time
+from pytaskfarmer import Pool
+pool = Pool(2)
+assert [1, 2] == pool.map(abs, [-1, 2])
+{end}
+"""
+    process = start(source)
+    printed, _ = process.communicate(timeout=15)
+    assert 0 == process.returncode, printed
+    assert printed in {"", "well\n", "True\n"}
+
+
+def test_an_exception_in_the_caller(start: Start) -> None:
+    """Ends the pool as it would end any other: with its traceback, and status 1."""
+    process = start("from pytaskfarmer import Pool\npool = Pool(1)\npool.map(abs, [1])\nraise RuntimeError('mine')")
+    printed, _ = process.communicate(timeout=15)
+    assert 1 == process.returncode
+    assert printed.endswith("RuntimeError: mine\n")
+    assert "ignored" not in printed
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGQUIT])
+def test_signals_that_end_the_caller(
+    number: int, start: Start, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    """The workers end with it; so does its work directory. The fixtures see to that."""
+    process = start(
+        """
+import pathlib, called
+from pytaskfarmer import Pool
+pool = Pool(2)
+pool.map_async(called.touch_and_wait, [pathlib.Path("began")])
+pool.map(called.touch_and_wait, [pathlib.Path("began too")])
+"""
+    )
+    wait_until(lambda: {"began", "began too"} <= {*os.listdir(tmp_path)})
+    process.send_signal(number)
+    assert -number == process.wait(10)
+
+
+def test_ctrl_c_twice(start: Start, tmp_path: Path, wait_until: Callable[..., None], no_leftovers: Path) -> None:
+    """An impatient user leaves no more behind than a patient one, although a worker does not obey."""
+    process = start(
+        """
+import pathlib, called
+from pytaskfarmer import Pool
+with Pool(1) as pool:
+    pool.map(called.deaf_to_term, [pathlib.Path("began")])
+"""
+    )
+    wait_until((tmp_path / "began").exists)
+    process.send_signal(signal.SIGINT)
+    wait_until(lambda: b"stopping" in b"".join(log.read_bytes() for log in no_leftovers.glob("*/farm.log")))
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=10)
+    assert "KeyboardInterrupt" in printed
+    wait_until(lambda: not os.listdir(no_leftovers))
+
+
+FORKS = """
+import os, signal, sys, warnings
+import called
+from pytaskfarmer import BrokenPool, Pool
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+
+def forked(child):
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    signal.alarm(10)
+    child()
+    sys.exit(0)
+"""
+
+
+def test_a_forked_child_of_the_caller(run: Run) -> None:
+    """Its end, however it comes, is not the pool's; to use the pool there is an error, and to make another is not."""
+    source = f"""{FORKS}
+pool = Pool(1)
+stream = pool.imap(called.square, iter(int, 1))
+next(stream)
+
+def use():
+    for call in (
+        lambda: pool.map(called.square, [2]), lambda: pool.imap(called.square, [2]), lambda: pool.apply(len, "a")
+    ):
+        try:
+            call()
+        except BrokenPool as error:
+            assert "fork" in str(error), error
+        else:
+            os._exit(2)
+
+def make():
+    with Pool(1) as own:
+        assert [9] == own.map(called.square, [3])
+
+def drop():
+    global pool
+    del pool
+
+leave = lambda: pool.__exit__(None, None, None)
+for child in (lambda: None, use, make, drop, lambda: pool.terminate(), lambda: os._exit(0), leave):
+    assert 0 == forked(child)
+    assert [4] == pool.map(called.square, [2])
+pool.terminate()
+print("well")
+"""
+    assert "well\n" == run(source)
+
+
+def test_a_child_that_outlives_the_caller(start: Start, tmp_path: Path, wait_until: Callable[..., None]) -> None:
+    """It holds neither the farm, when the caller is killed, nor the work directory, when the pool is closed."""
+    source = f"""{FORKS}
+import pathlib
+with Pool(1, workdir="work") as pool:
+    pool.map(called.square, [1])
+    child = os.fork()
+    if not child:
+        signal.pause()
+with Pool(1, workdir="work") as pool:
+    assert [1] == pool.map(called.square, [1])
+    other = os.fork()
+    if not other:
+        signal.pause()
+    pathlib.Path("children").write_text(f"{{child}} {{other}}")
+    pool.map(called.touch_and_wait, [pathlib.Path("began")])
+"""
+    process = start(source)
+    wait_until((tmp_path / "began").exists, hopeless=lambda: process.poll() is not None)
+    family = list(psutil.Process(process.pid).children(recursive=True))
+    farm = [each for each in family if each.is_running() and "pytaskfarmer" in " ".join(each.cmdline())]
+    assert len(farm) >= 3
+    children = [int(pid) for pid in (tmp_path / "children").read_text().split()]
+    process.kill()
+    process.wait()
+    try:
+        _, alive = psutil.wait_procs(farm, 5)
+        assert [] == alive
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_multiprocessing_beside_a_pool(run: Run) -> None:
+    """Processes that the standard library forks while a pool is open do it no harm."""
+    source = f"""{FORKS}
+import multiprocessing
+with Pool(1) as pool:
+    stream = pool.imap(called.square, range(3000))
+    with multiprocessing.get_context("fork").Pool(2) as theirs:
+        assert [1, 4] == theirs.map(called.square, [1, 2])
+        assert [0, 1, 4] == [next(stream) for _ in range(3)]
+    assert 2997 == sum(1 for _ in stream)
+print("well")
+"""
+    assert "well\n" == run(source)
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "012"])
+def test_closed_standard_files(closed: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    """A caller without standard input, output or error has a pool like any other, as a daemon may want one."""
+    source = """
+import os, pathlib, sys
+import called
+from pytaskfarmer import Pool
+with Pool(2) as pool:
+    values = pool.map(called.square, range(4))
+    pool.map(print, "ab")
+    dead = pool.apply_async(called.leave, (3,))
+    dead.wait(20)
+pathlib.Path("values").write_text(f"{values} {type(dead._fault()).__name__}")
+"""
+    (tmp_path / "script.py").write_text(source)
+    closing = " ".join(f"{number}{'<' if number == '0' else '>'}&-" for number in closed)
+    subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" script.py {closing}', sys.executable],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        timeout=30,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    assert "[0, 1, 4, 9] WorkerDied" == (tmp_path / "values").read_text()
+
+
+def test_a_strange_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stands in for `sys.stdout`, what calls print does no harm."""
+
+    class Broken:
+        def write(self, text: str) -> None:
+            raise RuntimeError("not today")
+
+    with Pool(1) as pool, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Broken())
+        assert [None] == pool.map(print, ["a"])
+        patch.setattr(sys, "stdout", None)
+        assert [None] == pool.map(print, ["a"])
+
+
+def test_the_pool_s_directory_vanishes(no_leftovers: Path) -> None:
+    """A pool whose directory is removed under it raises, or goes on, and does not hang."""
+    with Pool(1) as pool:
+        pool.map(called.square, [1])
+        (directory,) = no_leftovers.iterdir()
+        os.rename(directory, no_leftovers.parent / "elsewhere")
+        result = pool.map_async(called.square, [1, 2])
+        result.wait(5)
+        pool.terminate()
+        result.wait(5)
+        assert result.ready()

@@ -1,0 +1,52 @@
+"""A stream of calls takes no more memory the longer it is: not here, not in the farm, and not in its workers."""
+
+from pathlib import Path
+
+import called
+import psutil
+import pytest
+
+from pytaskfarmer import Pool
+
+pytestmark = pytest.mark.usefixtures("no_leftovers")
+
+MEGABYTE = 1 << 20
+
+
+def resident() -> list[int]:
+    """Return how many bytes this process and each of its farm have in memory."""
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    return [process.memory_info().rss for process in family if "slurm" not in process.name()]
+
+
+@pytest.mark.parametrize(
+    ("calls", "chunksize"),
+    [
+        (200_000, 50),
+        (12_000, 1),
+        pytest.param(1_000_000, 1, marks=[pytest.mark.proof, pytest.mark.timeout(1200)]),
+    ],
+)
+def test_a_long_stream(calls: int, chunksize: int) -> None:
+    """Ten times as many calls cost less than 8 MB in any process."""
+    with Pool(2) as pool:
+        stream = pool.imap(called.square, iter(range(calls)), chunksize)
+        total = sum(next(stream) for _ in range(calls // 10))
+        before = resident()
+        total += sum(stream)
+        after = resident()
+    assert sum(number * number for number in range(calls)) == total
+    assert len(before) == len(after) == 5
+    assert all(late - early < 8 * MEGABYTE for early, late in zip(before, after, strict=True)), (before, after)
+
+
+def test_large_results_of_a_stream(tmp_path: Path) -> None:
+    """Nor do results that were read stay anywhere: 160 MB of them, one after the other."""
+    with Pool(1) as pool:
+        stream = pool.imap(bytes, iter([4 * MEGABYTE] * 40))
+        sizes = {len(next(stream)) for _ in range(10)}
+        before = resident()
+        sizes |= {len(value) for value in stream}
+        after = resident()
+    assert {4 * MEGABYTE} == sizes
+    assert all(late - early < 60 * MEGABYTE for early, late in zip(before, after, strict=True)), (before, after)
