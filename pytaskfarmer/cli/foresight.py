@@ -1,11 +1,10 @@
 """What a farmer would refuse in a job, or find done, asked before the job is submitted: a queue is a long wait."""
 
-import os
 from dataclasses import dataclass
 
 from pytaskfarmer.cluster import leader
-from pytaskfarmer.errors import UsageError, WorkdirError
-from pytaskfarmer.workdir import filesystem, register, revision
+from pytaskfarmer.errors import UsageError
+from pytaskfarmer.workdir import register, revision
 from pytaskfarmer.workdir.layout import Layout
 from pytaskfarmer.workdir.source import Source, fingerprint
 
@@ -36,13 +35,3 @@ def outlook(layout: Layout, source: Source, *, lock: str | None, update: bool, r
     now = leader.standing(layout)
     news_to_do = news.tasks > known.tasks or differences.changed or (retry_failed and now.failed)
     return Outlook(news.tasks, now.done and not news_to_do, now.failed)
-
-
-def refuse_local_disk(layout: Layout, nodes: int) -> None:
-    """Raise `WorkdirError` if several nodes are to share a work directory that only this one can see."""
-    mount = filesystem.mount_of(os.path.realpath(layout.root))
-    if nodes > 1 and filesystem.verdict(mount).local_disk:
-        raise WorkdirError(
-            f"--nodes {nodes}: {layout.root} lies on {mount.point} ({mount.fstype}), a disk of this node alone, so "
-            "every node would run the whole list. Use a --workdir on a shared file system, or --allow-local."
-        )

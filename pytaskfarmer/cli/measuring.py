@@ -17,7 +17,7 @@ from pytaskfarmer.views.scaling import Timing
 from pytaskfarmer.views.scaling_table import Study, Table
 from pytaskfarmer.views.words import count
 from pytaskfarmer.views.words import place as short
-from pytaskfarmer.workdir import timeline
+from pytaskfarmer.workdir import records, timeline
 from pytaskfarmer.workdir.layout import Layout
 
 
@@ -89,9 +89,12 @@ class Runs:
         argv = (*batch.python("pytaskfarmer"), "run", f"--proc={workers}", "--workdir", layout.root, "--quiet")
         command = [*argv, *self.options, self.tasklist]
         status, seconds = (3, None) if clock.stopped() else clock.run(command, farmer=True)
+        failed = sum(1 for _ in records.ids(layout.failed))
         if clock.stopped():
             status = 3
-        print("\x1b[2K" * screen + f"{who}: {self._ending(status, seconds, clock, layout)}", flush=True)
+        elif status == 1 and not failed:
+            status = 2  # what ended so was the farmer itself
+        print("\x1b[2K" * screen + f"{who}: {self._ending(status, seconds, clock, layout, failed)}", flush=True)
         if status == 0 and repeat and seconds is not None:
             self.timings.append(Timing(workers, repeat, seconds, *_task_times(layout)))
             self.table.add(self.study.row(began, self.timings[-1]))
@@ -106,17 +109,18 @@ class Runs:
                 raise UsageError(f"--prepare {self.prepare!r}: failed with exit status {status}.")
 
     @staticmethod
-    def _ending(status: int, seconds: float | None, clock: Clock, layout: Layout) -> str:
+    def _ending(status: int, seconds: float | None, clock: Clock, layout: Layout, failed: int) -> str:
         match status:
             case 0 if seconds is not None:
                 return format_duration(seconds)
             case 0:
                 return "was suspended, so its time does not count"
             case 1:
-                return f"tasks have failed, so its time does not count: pytaskfarmer status {short(layout.root)}"
+                see = f"pytaskfarmer status {short(layout.root)}"
+                return f"{count(failed, 'task')} failed, so its time does not count: {see}"
             case 3:
                 return f"stopped by {clock.stopped() or 'its farmer'}, so its time does not count"
-        return f"did not run (exit status {status})"
+        return "did not run"
 
 
 def _task_times(layout: Layout) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from pytaskfarmer.plugins.contracts import Tasklist
 from pytaskfarmer.views import words
 from pytaskfarmer.workdir import source, spool
 from pytaskfarmer.workdir.layout import Layout
+from pytaskfarmer.workdir.opening import refuse_local_disk
 
 _WORDS = "pytaskfarmer.cli.submit.words"
 _NOT_PASSED_ON = {"tasklist", "dry_run", "array", "version"}
@@ -34,6 +35,13 @@ class _Submit(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_WORDS] = legacy(args, run.spellings(self), os.path.isfile)
         return super().parse_args(ctx, list(ctx.meta[_WORDS]))
+
+
+def _ids(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
+    for value in values:
+        if len(value.split()) > 1:
+            raise UsageError(f"--after {value!r}: give each job its own --after; of a chain, name the last job only.")
+    return tuple(job for value in values if (job := value.strip()))
 
 
 def _options(
@@ -81,7 +89,11 @@ def _options(
     help="Go on in the same job when it ends with work left: it runs up to N times, until the list is done or nothing "
     "has ended in one run.",
 )  # fmt: skip
-@click.option("--after", multiple=True, metavar="JOB", help="Start when JOB has succeeded. May be used several times.")
+@click.option(
+    "--after", multiple=True, metavar="JOB", callback=_ids,
+    help="Start when JOB has succeeded. May be used several times. An empty JOB, as `submit` prints where nothing is "
+    "left to do, is nothing to wait for.",
+)  # fmt: skip
 @click.option("-A", "--account", help="Charge this account or project.")
 @click.option("--qos", help="Ask for this quality of service.")
 @click.option("-C", "--constraint", help="Ask for nodes with this feature.")
@@ -134,8 +146,8 @@ def command(
         if farmers * (chain or 1) > 1:
             _say(f"{words.count(found.tasks, 'task')}; this would be {_size(plan, chain or 1)}")
         return 0
-    if not of_run["allow_local"]:
-        foresight.refuse_local_disk(layout, nodes)
+    if nodes > 1 and not of_run["allow_local"]:
+        refuse_local_disk(layout)
     if found.done:
         return _nothing_left(tasklist, found)
     jobs = batch.submit(chosen, plan, layout, chain or 1)

@@ -91,7 +91,8 @@ class Opening:
 
     def run(self) -> Opened:
         """Create or join. Raises `FarmError` with nothing changed where the list or the directory is unusable."""
-        self._check_disk()
+        if self._wish.many_nodes:
+            refuse_local_disk(self._layout)
         disk.durable = self._wish.durable
         try:
             known = register.read(self._layout)
@@ -111,14 +112,6 @@ class Opening:
         except BaseException:
             withdraw(books)
             raise
-
-    def _check_disk(self) -> None:
-        mount = filesystem.mount_of(os.path.realpath(self._layout.root))
-        if self._wish.many_nodes and filesystem.verdict(mount).local_disk:
-            raise WorkdirError(
-                f"{self._layout.root}: lies on {mount.point} ({mount.fstype}), a disk of this node alone, so every "
-                f"node would run the whole list. Use a --workdir on a shared file system, or --allow-local."
-            )
 
     # -- create
 
@@ -342,6 +335,16 @@ def _ends_in_newline(path: str) -> bool:
     with open(path, "rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read() == b"\n"
+
+
+def refuse_local_disk(layout: Layout) -> None:
+    """Raise `WorkdirError` if other nodes cannot see what is in the work directory."""
+    mount = filesystem.mount_of(os.path.realpath(layout.root))
+    if filesystem.verdict(mount).local_disk:
+        raise WorkdirError(
+            f"{layout.root}: lies on {mount.point} ({mount.fstype}), a disk of this node alone, so every node would "
+            "run the whole list. Use a --workdir on a shared file system, or --allow-local."
+        )
 
 
 def _cannot(layout: Layout, error: OSError) -> WorkdirError:

@@ -170,7 +170,7 @@ def test_tasks_that_fail_with_many_workers(desk: Desk) -> None:
     desk.write("tasks.txt", "sleep 0.2; test $PYTASKFARMER_SLOT = 0", "sleep 0.2; test $PYTASKFARMER_SLOT = 0")
     ended = scaled(desk, "tasks.txt", "--procs", "1,2", "--repeat", "2", status=1)
     assert [("1", "1"), ("1", "2")] == [(row["workers"], row["repeat"]) for row in rows(desk)]
-    told = re.findall(r"run 2 of 4: 2 workers: tasks have failed, so its time does not count: (.*)", ended.out)
+    told = re.findall(r"run 2 of 4: 2 workers: 1 task failed, so its time does not count: (.*)", ended.out)
     assert 1 == len(told)
     assert "run 4" not in ended.out
     assert "1 failed" in desk.run("bash", "-c", told[0].replace("pytaskfarmer", COMMAND, 1)).out
@@ -183,6 +183,16 @@ def test_a_list_that_fails(desk: Desk) -> None:
     assert 1 == len(desk.lines("ran"))
     assert "stopped: mend the list first" in ended.out
     assert [] == desk.lines("results/scaling.csv")
+
+
+def test_a_farmer_that_cannot_run(desk: Desk) -> None:
+    """Where no farmer can be had, as with a task that wants more than there is, it says why, and the study ends."""
+    desk.write("tasks.txt", "touch ran")
+    ended = scaled(desk, "tasks.txt", "--procs", "1,2", "--cpus-per-task", "1000", status=2)
+    assert "\npytaskfarmer: error: --cpus-per-task 1000: " in ended.err
+    assert "run 1 of 6: 1 worker: did not run\n" in ended.out
+    assert "run 2" not in ended.out
+    assert {"tasks.txt", "results"} == set(os.listdir(desk.place))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

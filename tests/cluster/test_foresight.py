@@ -7,12 +7,11 @@ import pytest
 import stand_ins
 from stand_ins import Fake
 
-from pytaskfarmer.cli import foresight
 from pytaskfarmer.cli.main import main
-from pytaskfarmer.errors import WorkdirError
 from pytaskfarmer.workdir import filesystem
 from pytaskfarmer.workdir.filesystem import Mount
 from pytaskfarmer.workdir.layout import Layout
+from pytaskfarmer.workdir.opening import refuse_local_disk
 
 
 @pytest.fixture
@@ -41,9 +40,8 @@ def test_a_disk_of_one_node_is_not_for_several(
     monkeypatch.setattr(filesystem, "mount_of", lambda path: Mount("/local", fstype, frozenset(), "disk"))
     assert 2 == submit("--nodes=2")
     expected = (
-        f"pytaskfarmer: error: --nodes 2: {os.getcwd()}/tasks.txt_workdir lies on /local ({fstype}), a disk of this "
-        "node alone, so every node would run the whole list. "
-        "Use a --workdir on a shared file system, or --allow-local.\n"
+        f"pytaskfarmer: error: {os.getcwd()}/tasks.txt_workdir: lies on /local ({fstype}), a disk of this node alone, "
+        "so every node would run the whole list. Use a --workdir on a shared file system, or --allow-local.\n"
     )
     assert ("", expected) == capfd.readouterr()
     assert ["tasks.txt"] == os.listdir()
@@ -53,13 +51,19 @@ def test_a_disk_of_one_node_is_not_for_several(
 
 
 def test_a_shared_disk_is_for_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that other nodes see is not refused, nor a local one for a single node."""
-    layout = Layout("/somewhere/w")
-    for fstype, nodes in (("lustre", 4), ("nfs4", 4), ("ext4", 1)):
+    """A file system that other nodes see is not refused."""
+    for fstype in ("lustre", "nfs4"):
         monkeypatch.setattr(filesystem, "mount_of", lambda path, t=fstype: Mount("/x", t, frozenset(), ""))
-        foresight.refuse_local_disk(layout, nodes)
-    with pytest.raises(WorkdirError, match="--nodes 4"):
-        foresight.refuse_local_disk(layout, 4)
+        refuse_local_disk(Layout("/somewhere/w"))
+
+
+def test_to_wait_for_what_another_submit_printed(programs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`--after "$id"` waits for that job, for nothing where nothing was submitted; several ids may be of a chain."""
+    for after, lines in (("", []), ("7", ["#SBATCH --dependency=afterok:7"])):
+        assert 0 == submit("--dry-run", "--after", after)
+        assert lines == [each for each in capfd.readouterr().out.splitlines() if "dependency" in each]
+    assert 2 == submit("--dry-run", "--after", "7\n8")
+    assert "of a chain, name the last job only" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
