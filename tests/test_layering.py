@@ -38,6 +38,7 @@ SECOND_COPIES = ("runners", "handlers")
 KNOWERS = {
     "click": ("pytaskfarmer.cli",),
     "filelock": ("pytaskfarmer.workdir.locking",),
+    "matplotlib": ("pytaskfarmer.views.scaling_plot",),
     "rich": ("pytaskfarmer.cli", "pytaskfarmer.views"),
 }
 """The only places that know these libraries."""

@@ -1,10 +1,9 @@
 """`pytaskfarmer scale TASKLIST`."""
 
-import copy
 import os
 import shlex
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +11,7 @@ import click
 
 from pytaskfarmer import __version__, allocation
 from pytaskfarmer.cli import measuring, run
-from pytaskfarmer.cli.arguments import legacy
+from pytaskfarmer.cli.handing_on import HandsOn
 from pytaskfarmer.cli.timing import most_workers
 from pytaskfarmer.cluster import contract
 from pytaskfarmer.errors import UsageError
@@ -23,8 +22,7 @@ from pytaskfarmer.views.words import count
 from pytaskfarmer.workdir import identity, source, spool
 from pytaskfarmer.workdir.layout import Layout
 
-_WORDS = "pytaskfarmer.cli.scale.words"
-_NOT_PASSED_ON = {
+_NOT_HANDED_ON = {
     "tasklist", "proc", "workdir", "update", "retry_failed", "wait", "jitter", "array", "shard", "dry_run", "quiet",
     "verbose", "no_verbose", "version",
 }  # fmt: skip
@@ -51,17 +49,9 @@ class Workers(click.ParamType):  # type: ignore[type-arg]  # generic only in lat
         return numbers
 
 
-class _Scale(click.Command):
-    """Takes the options of `run`, too: those are checked here, and passed on as they were typed."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_WORDS] = legacy(args, run.spellings(self), os.path.isfile)
-        return super().parse_args(ctx, list(ctx.meta[_WORDS]))
-
-
 @click.command(
     "scale",
-    cls=_Scale,
+    cls=HandsOn,
     short_help="Measure how a list scales with the number of workers.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Besides these, options of `pytaskfarmer run` may be given, for the farmers: -r, -R, -t, -T, --task-timeout "
@@ -106,7 +96,7 @@ def command(
     _refuse(tasklist, counts, here)
     with spool.kept(tasklist, Layout(os.path.abspath("-")), keep=False) as path:
         seen = _read(path, tasklist, of_run)
-        options = passed_on(ctx.meta[_WORDS], run.spellings(command), _OURS)
+        options = [word for name, words in command.handed_on(ctx) if name for word in words]
         study = scaling_table.Study(
             datetime.now(UTC).astimezone(), tasklist, seen.digest[:16], seen.tasks, shlex.join(options),
             identity.host_name(), cores, __version__,
@@ -168,26 +158,4 @@ def _conclude(timings: Sequence[scaling.Timing], study: scaling_table.Study, out
     print(f"pytaskfarmer: see {', '.join([os.path.join(output, _TABLE), *paths])}")
 
 
-def passed_on(typed: Sequence[str], spellings: Mapping[str, bool], ours: Collection[str]) -> list[str]:
-    """Return the options among the words that are not `ours`, with their values; `spellings` tells which have one."""
-    kept: list[str] = []
-    left = iter(typed)
-    for word in left:
-        if word == "--":
-            break
-        name, equals, _ = word.partition("=")
-        if name in spellings:
-            words = [word, *([next(left, "")] if spellings[name] and not equals else [])]
-            kept += [] if name in ours else words
-    return kept
-
-
-def _hidden(option: click.Parameter) -> click.Parameter:
-    option = copy.copy(option)
-    if isinstance(option, click.Option):
-        option.hidden = True
-    return option
-
-
-_OURS = {name for option in command.params for name in option.opts}
-command.params += [_hidden(option) for option in run.command.params if option.name not in _NOT_PASSED_ON]
+command.take(but=_NOT_HANDED_ON)

@@ -1,16 +1,16 @@
 """`pytaskfarmer submit TASKLIST`."""
 
-import copy
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain as chained
 from typing import Any
 
 import click
 
 from pytaskfarmer.allocation import Allocation
 from pytaskfarmer.cli import foresight, run, shares
-from pytaskfarmer.cli.arguments import legacy
+from pytaskfarmer.cli.handing_on import HandsOn
 from pytaskfarmer.cli.values import Duration
 from pytaskfarmer.cluster import batch, contract, leader
 from pytaskfarmer.cluster.contract import Plan
@@ -23,18 +23,9 @@ from pytaskfarmer.workdir import source, spool
 from pytaskfarmer.workdir.layout import Layout
 from pytaskfarmer.workdir.opening import refuse_local_disk
 
-_WORDS = "pytaskfarmer.cli.submit.words"
-_NOT_PASSED_ON = {"tasklist", "dry_run", "array", "version"}
+_NOT_HANDED_ON = {"tasklist", "dry_run", "array", "version"}
 _MINUTE = 60
 _SIZED_BY = ("--proc", "--cpus-per-task", "--gpus-per-task", "--mem-per-task")
-
-
-class _Submit(click.Command):
-    """Takes the options of `run`, too: those are checked here, and passed on as they were typed."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_WORDS] = legacy(args, run.spellings(self), os.path.isfile)
-        return super().parse_args(ctx, list(ctx.meta[_WORDS]))
 
 
 def _ids(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
@@ -59,7 +50,7 @@ def _options(
 
 @click.command(
     "submit",
-    cls=_Submit,
+    cls=HandsOn,
     short_help="Submit batch jobs that run a list.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Besides these, all options of `pytaskfarmer run` but --array may be given, for the farmers in the jobs. "
@@ -223,33 +214,9 @@ def _source(tasklist: str, layout: Layout, of_run: Mapping[str, Any]) -> source.
 
 def _for_farmers(ctx: click.Context) -> list[str]:
     """Return the words of the command line that the farmers are to have."""
-    typed: list[str] = ctx.meta[_WORDS]
-    ours = {name for option in command.params if option not in _OF_RUN for name in option.opts}
-    kept = without(typed, run.spellings(command), ours)
-    sized = any(word.partition("=")[0] in _SIZED_BY for word in kept)
-    return kept if sized else ["--proc=auto", *kept]
+    kept = list(command.handed_on(ctx))
+    sized = any(name in _SIZED_BY for name, _ in kept)
+    return [*([] if sized else ["--proc=auto"]), *chained.from_iterable(words for _, words in kept)]
 
 
-def without(typed: Sequence[str], spellings: Mapping[str, bool], names: Collection[str]) -> list[str]:
-    """Return the words without the options `names` and their values; `spellings` tells which have a value. Pure."""
-    kept: list[str] = []
-    left = iter(typed)
-    for word in left:
-        if word == "--":
-            return [*kept, word, *left]
-        name, equals, _ = word.partition("=")
-        words = [word, *([next(left, "")] if spellings.get(name) and not equals else [])]
-        if name not in names:
-            kept += words
-    return kept
-
-
-def _hidden(option: click.Parameter) -> click.Parameter:
-    option = copy.copy(option)
-    if isinstance(option, click.Option):
-        option.hidden = True
-    return option
-
-
-_OF_RUN = [_hidden(option) for option in run.command.params if option.name not in _NOT_PASSED_ON]
-command.params += _OF_RUN
+command.take(but=_NOT_HANDED_ON)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from desk import COMMAND, Desk, Ended
 
-from pytaskfarmer.cli import scale
+from pytaskfarmer.cli import handing_on, run, scale
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -311,4 +311,5 @@ def test_several_farmers_of_a_step(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_passed_on(typed: str, left: str) -> None:
     """The farmers get neither the list nor our own options."""
     ours = {"--procs", "--repeat", "--warm-up", "-w"}
-    assert left.split() == scale.passed_on(typed.split(), scale.run.spellings(scale.command), ours)
+    words = handing_on.split(typed.split(), run.spellings(scale.command))
+    assert left.split() == [word for name, each in words if name and name not in ours for word in each]
