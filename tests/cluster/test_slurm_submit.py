@@ -10,8 +10,8 @@ import pytest
 import stand_ins
 from stand_ins import Fake
 
+from pytaskfarmer.cli import handing_on
 from pytaskfarmer.cli.main import main
-from pytaskfarmer.cli.submit import without
 from pytaskfarmer.cluster import batch, contract, notes, program
 from pytaskfarmer.cluster.contract import BatchError, Plan, Sight, State
 from pytaskfarmer.cluster.slurm import Slurm, parse
@@ -148,7 +148,8 @@ def test_our_own_options_are_not_passed_on() -> None:
     spellings = {"--nodes": True, "-N": True, "--requeue": True, "--proc": True, "-q": False, "-w": True}
     typed = ["--nodes", "4", "t.txt", "-q", "-N=3", "-w", "--nodes", "--requeue=2", "--proc=auto", "--", "--nodes", "x"]
     kept = ["t.txt", "-q", "-w", "--nodes", "--proc=auto", "--", "--nodes", "x"]
-    assert kept == without(typed, spellings, {"--nodes", "-N", "--requeue"})
+    words = handing_on.split(typed, spellings)
+    assert kept == [word for name, each in words if name not in {"--nodes", "-N", "--requeue"} for word in each]
 
 
 @pytest.fixture
