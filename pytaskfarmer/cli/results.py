@@ -50,6 +50,7 @@ def command(workdir: str, merge: str | None) -> int:
     why = ", ".join(f"{number:,} {what}" for what, number in lacking.items() if number > 0)
     if not why:
         return 0
+    sys.stdout.flush()  # what is missing is told below what is there
     of = f"{now.tasks - len(found):,} of {words.count(now.tasks, 'task')}"
     print(f"pytaskfarmer: {of} without a result: {why}", file=sys.stderr)
     return 1
