@@ -15,8 +15,9 @@ MEGABYTE = 1 << 20
 
 def resident() -> list[int]:
     """Return how many bytes this process and each of its farm have in memory."""
-    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return [process.memory_info().rss for process in family if "slurm" not in process.name()]
+    guards = [each for each in psutil.Process().children() if "pytaskfarmer.api.host" in each.cmdline()]
+    family = [psutil.Process(), *guards, *(child for guard in guards for child in guard.children(recursive=True))]
+    return [process.memory_info().rss for process in family]
 
 
 @pytest.mark.parametrize(
