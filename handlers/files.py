@@ -4,9 +4,10 @@ Patterns are matched here and not by `glob`, which takes a directory that cannot
 in circles, and asks the file system about every file that it found. Names are compared as bytes.
 """
 
+import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import translate
 
 from pytaskfarmer.errors import TasklistError
@@ -94,9 +95,9 @@ def _below(directory: bytes, parts: Sequence[bytes]) -> Iterator[bytes]:
             yield path
     else:
         for entry in _entries(directory, part):
-            if rest and entry.is_dir():
+            if rest and _leads_to(entry.is_dir):
                 yield from _below(os.path.join(directory, entry.name), rest)
-            elif not rest and entry.is_file():
+            elif not rest and _leads_to(entry.is_file):
                 yield os.path.join(directory, entry.name)
 
 
@@ -105,6 +106,16 @@ def _below_any(directory: bytes, parts: Sequence[bytes]) -> Iterator[bytes]:
     for entry in _entries(directory, b"*"):
         if entry.is_dir(follow_symlinks=False):
             yield from _below_any(os.path.join(directory, entry.name), parts)
+
+
+def _leads_to(kind: Callable[[], bool]) -> bool:
+    """Whether an entry is of this kind; a link that leads in a circle is of none."""
+    try:
+        return kind()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
 
 
 def _entries(directory: bytes, part: bytes) -> "Iterator[os.DirEntry[bytes]]":

@@ -19,7 +19,7 @@ from pytaskfarmer.task import decode, defect, encode, printable
 from .fields import Fields
 from .lines import raw_lines
 
-_BLANKS = re.compile(r'("(?:[^"]|"")*")| +(?=,|$)')
+_BLANKS = re.compile(r'("(?:[^"]|"")*")|(?<! ) ++(?=,|$)')
 """A quoted value, or blanks before a comma."""
 _SPOKEN = {",": "comma", "\t": "tab"}
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 
 _SPARE_DESCRIPTORS = 64
-_DESCRIPTORS_OF_SLOT = 2  # what tells that its process has ended, and its spool
+_OF_PROCESS = 2  # descriptors: what tells that it has ended, and the spool of its slot
+_OF_WORKER, _OF_CALL = 3, 2  # its end, its line and its mark; the spool, and the log of a call that is not sent yet
 _TASKS_PER_NODE = re.compile(r"([0-9]{1,9})(?:\(x([0-9]{1,9})\))?")
 
 
@@ -20,8 +21,7 @@ class Allocation:
 
     `engine` names the batch system. `step` is None in the batch script itself. `nodes` are those of the step, or else
     of the job, and `farmers_here` the processes that `srun` started on this node, this one included. `cpus` and `gpus`
-    are the allocation's on this node, `cpus_of_task` what a process of a step was promised. `restarts` counts how
-    often the job was requeued.
+    are the allocation's on this node, `cpus_of_task` what a process of a step was promised.
     """
 
     job: str | None = None
@@ -31,7 +31,6 @@ class Allocation:
     node: str | None = None
     nodes: int | None = None
     cpus: int | None = None
-    restarts: int | None = None
     announced_end: float | None = None
     cpus_of_task: int | None = None
     gpus: int | None = None
@@ -68,7 +67,6 @@ def read(environ: Mapping[str, str]) -> Allocation:
         node=_word(environ, "SLURMD_NODENAME"),
         nodes=of_step or of_job or 1,
         cpus=_number(environ, "SLURM_CPUS_ON_NODE") or None,
-        restarts=_number(environ, "SLURM_RESTART_COUNT") or 0,
         announced_end=float(end) if end else None,
         cpus_of_task=_number(environ, "SLURM_CPUS_PER_TASK") or None if step is not None else None,
         gpus=_number(environ, "SLURM_GPUS_ON_NODE"),
@@ -103,13 +101,17 @@ def crowding(allocation: Allocation, slots: int) -> str | None:
     )
 
 
-def most_slots() -> int:
-    """Return how many slots this process can hold, by its limits on open files and on processes."""
+def most_slots(in_flight: int | None = None) -> int:
+    """Return how many processes at a time a farmer can hold here, by its limits on open files and on processes.
+
+    `in_flight` is how many tasks each of them may hold, if they are warm workers.
+    """
     import resource
 
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     processes, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    limits = [(files - _SPARE_DESCRIPTORS) // _DESCRIPTORS_OF_SLOT]
+    each = _OF_PROCESS if in_flight is None else _OF_WORKER + _OF_CALL * in_flight
+    limits = [(files - _SPARE_DESCRIPTORS) // each]
     if processes != resource.RLIM_INFINITY:
         limits.append(processes - _SPARE_DESCRIPTORS)
     return max(1, min(limits))

@@ -1,7 +1,7 @@
-"""The words everyone speaks: a task, where it is, and why its last attempt ended.
+"""The words everyone speaks: a task, and why its last attempt ended.
 
-Where a task *is* (`TaskState`) and why an attempt *ended* (`Outcome`) are two types and never one field: a task
-whose attempt was stopped is back in `toprocess`, one whose attempt failed may be waiting for the next attempt.
+Where a task *is*, the books say; why an attempt *ended* (`Outcome`) does not tell: a task whose attempt was stopped is
+back in `toprocess`, one whose attempt failed may be waiting for the next attempt.
 
 Task texts are `str` decoded from UTF-8 with `surrogateescape`, whatever the locale says, so that bytes which are
 not UTF-8 come back unchanged from `encode`.
@@ -12,15 +12,6 @@ from dataclasses import dataclass
 
 LONGEST_TEXT = 131_071
 """Bytes of the longest argument that Linux hands to a program (MAX_ARG_STRLEN, less its final NUL)."""
-
-
-class TaskState(enum.Enum):
-    """Where a task is."""
-
-    TOPROCESS = "toprocess"
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
 
 
 class Outcome(enum.Enum):

@@ -37,7 +37,7 @@ def test_outside_of_a_job_nothing_is_known() -> None:
 def test_a_batch_script() -> None:
     """A batch script of two nodes is in no step, though SLURM_PROCID is set there too."""
     facts = allocation.read(BATCH)
-    assert Allocation(job="123", node="node1", nodes=2, cpus=4, restarts=0, engine="slurm") == facts
+    assert Allocation(job="123", node="node1", nodes=2, cpus=4, engine="slurm") == facts
     assert ("123", False) == (facts.identity, facts.in_step_of_several_nodes)
 
 
@@ -61,17 +61,12 @@ def test_an_array_element_is_called_by_array_and_number() -> None:
     assert ("123", "120", 0, "120_0") == (facts.job, facts.array_job, facts.array_task, facts.identity)
 
 
-def test_a_requeued_job_counts_its_restarts() -> None:
-    """SLURM_RESTART_COUNT is unset at first, which means 0."""
-    assert [0, 1] == [allocation.read(env).restarts for env in (BATCH, BATCH | {"SLURM_RESTART_COUNT": "1"})]
-
-
 @pytest.mark.parametrize("word", ["", "x", "-3", "4(x2)", "1e9", "٣", "9" * 5000, " "])
 def test_garbage_is_not_known(word: str) -> None:
     """Values that are no plain numbers are as good as unset."""
-    names = ["NNODES", "JOB_NUM_NODES", "CPUS_ON_NODE", "RESTART_COUNT", "JOB_END_TIME", "ARRAY_TASK_ID"]
+    names = ["NNODES", "JOB_NUM_NODES", "CPUS_ON_NODE", "JOB_END_TIME", "ARRAY_TASK_ID"]
     facts = allocation.read({"SLURM_JOB_ID": "5"} | {f"SLURM_{name}": word for name in names})
-    assert Allocation(job="5", nodes=1, restarts=0, engine="slurm") == facts
+    assert Allocation(job="5", nodes=1, engine="slurm") == facts
 
 
 @pytest.mark.parametrize(
@@ -150,7 +145,7 @@ def test_slots_are_bounded_by_the_limits_of_the_process() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1064, hard))
     try:
-        assert 500 == allocation.most_slots()
+        assert [500, 200, 90] == [allocation.most_slots(), allocation.most_slots(1), allocation.most_slots(4)]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

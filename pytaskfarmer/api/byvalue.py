@@ -1,10 +1,13 @@
-"""How what no worker can import travels: by value, as cloudpickle packs it, except for two things.
+"""How what no worker can import travels: by value, as cloudpickle packs it, except for three things.
 
-Functions of `__main__` find their variables in one namespace, see `variables`. And an open file cannot travel, where
-cloudpickle would send its content.
+Functions of `__main__` find their variables in one namespace, see `variables`. What `functools.cache` and `lru_cache`
+have made travels with an empty cache, where cloudpickle would send a name. And an open file cannot travel, where it
+would send the content.
 """
 
+import functools
 import sys
+from collections.abc import Callable
 from io import BufferedRandom, BufferedReader, BufferedWriter, BytesIO, FileIO, TextIOWrapper
 from types import FunctionType
 from typing import Any
@@ -13,6 +16,7 @@ import cloudpickle
 
 from pytaskfarmer.api import variables
 
+_Cached = type(functools.cache(len))
 _FILES = (TextIOWrapper, BufferedReader, BufferedWriter, BufferedRandom, FileIO)
 
 
@@ -28,6 +32,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         """Return how `thing` is made again."""
         if isinstance(thing, FunctionType) and thing.__globals__.get("__name__") == "__main__":
             self.globals_ref.setdefault(id(thing.__globals__), variables.StandIn(thing.__globals__))
+        elif isinstance(thing, _Cached) and (thing.__module__ == "__main__" or "<locals>" in thing.__qualname__):
+            return _cached, (thing.__wrapped__, thing.cache_parameters())
         elif isinstance(thing, _FILES) and thing is not sys.stdout and thing is not sys.stderr:
             raise TypeError(f"cannot pickle the open file {getattr(thing, 'name', '')!r}")
         return super().reducer_override(thing)
+
+
+def _cached(function: Callable[..., object], parameters: dict[str, Any]) -> Callable[..., object]:
+    cached: Callable[..., object] = functools.lru_cache(**parameters)(function)
+    return cached

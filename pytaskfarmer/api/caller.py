@@ -86,7 +86,8 @@ class Caller:
 def _stop(session: Session, passing: "_Passing") -> None:
     if session.outbox.is_ours:
         session.stop()
-        if passing.root is not None and not (passing.by_jobs and session.broken):
+        told = passing.by_jobs and session.broken and Desk(passing.root or "").logs_of_jobs()
+        if passing.root is not None and not told:
             shutil.rmtree(passing.root, ignore_errors=True)
 
 

@@ -2,12 +2,14 @@
 
 Those are recognised by their number, their function's name, and the digest of each chunk. The digest is that of plain
 pickles, in which `__main__` is a name: what cloudpickle makes of a class that is defined there differs in each process.
+So does the order in which a set has its elements: sets are digested as sorted lists.
 """
 
 import hashlib
 import pickle
 from collections.abc import Callable, Sequence
 from functools import partial
+from io import BytesIO
 from typing import Any, NamedTuple
 
 from pytaskfarmer.api import travel
@@ -88,18 +90,34 @@ class Chunks:
 
 def _digest(items: Sequence[Any]) -> str:
     try:
-        data = pickle.dumps(items, pickle.HIGHEST_PROTOCOL)
+        data = _plainly(list(items))
     except Exception:
-        data = "\n".join(map(_plainly, items)).encode()
+        data = b"\n".join(map(_perhaps, items))
     return hashlib.sha256(data).hexdigest()
 
 
-def _plainly(item: object) -> str:
+def _plainly(thing: object) -> bytes:
+    """Return the same bytes in each process. Raises whatever pickling it raises."""
+    data = pickle.dumps(thing, pickle.HIGHEST_PROTOCOL)
+    if pickle.EMPTY_SET not in data and pickle.FROZENSET not in data:
+        return data
+    with BytesIO() as file:
+        _Sorting(file, pickle.HIGHEST_PROTOCOL).dump(thing)
+        return file.getvalue()
+
+
+class _Sorting(pickle.Pickler):
+    def persistent_id(self, thing: object) -> list[bytes] | None:
+        """Return what stands in the place of a set."""
+        return sorted(map(_plainly, thing)) if isinstance(thing, set | frozenset) else None
+
+
+def _perhaps(item: object) -> bytes:
     """Return what can be said of an item, perhaps only its type."""
     try:
-        return pickle.dumps(item, pickle.HIGHEST_PROTOCOL).hex()
+        return _plainly(item).hex().encode()
     except Exception:
-        return type(item).__qualname__
+        return type(item).__qualname__.encode()
 
 
 def _argument(func: Callable[..., Any], first: int, place: int) -> str:

@@ -1,6 +1,8 @@
 """The files of a farm of calls, beside those of every work directory."""
 
+import glob
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytaskfarmer.workdir.layout import Layout
@@ -41,3 +43,11 @@ class Desk:
     def log(self) -> str:
         """What the farm itself has to say."""
         return os.path.join(self.root, "farm.log")
+
+    def log_of_job(self, job: str) -> str:
+        """Return what the farmers in a batch job have to say."""
+        return f"{self.log}-{job}"
+
+    def logs_of_jobs(self) -> Sequence[str]:
+        """Return those that there are."""
+        return glob.glob(f"{glob.escape(self.log)}-*")

@@ -11,13 +11,17 @@ from pytaskfarmer.api import request, travel
 from pytaskfarmer.api.desk import Desk
 from pytaskfarmer.api.request import JobLine, Slice
 from pytaskfarmer.api.travel import Piece
+from pytaskfarmer.errors import UsageError
 from pytaskfarmer.task import Outcome
 from pytaskfarmer.workdir import records
 from pytaskfarmer.workdir.results import Result, scan
 
 
 class Earlier:
-    """What it is; to be made before there is a farm. `lost` are the tasks that have ended and have no result."""
+    """What it is; to be made before there is a farm. Raises `UsageError` if it is damaged.
+
+    `lost` are the tasks that have ended and have no result.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self.jobs: dict[int, JobLine] = {}
@@ -27,6 +31,15 @@ class Earlier:
         self._listed: dict[Slice, int] = {}
         self._sizes: dict[str, int] = {}
         self._stopped: dict[int, list[Result]] = {}
+        try:
+            self._read(desk)
+        except (ValueError, TypeError, KeyError):
+            raise UsageError(f"{desk.root}: what it holds of earlier calls is damaged; name another workdir.") from None
+        if self.tasks:
+            self._look_at_results(desk)
+            self._say_where_to_begin(desk)
+
+    def _read(self, desk: Desk) -> None:
         with open(desk.jobs, "rb") as lines:
             self.jobs.update((job.job, job) for job in map(request.parse_job, lines))
         with open(desk.list, "rb") as lines:
@@ -35,9 +48,6 @@ class Earlier:
                 self._chunks.setdefault((asked.job, asked.first), {})[asked] = self.tasks
                 self._listed[asked] = self.tasks
                 self.tasks += 1
-        if self.tasks:
-            self._look_at_results(desk)
-            self._say_where_to_begin(desk)
 
     def _look_at_results(self, desk: Desk) -> None:
         layout = desk.layout

@@ -122,7 +122,7 @@ def main() -> int:
         os.set_blocking(1, False)
     source = Source(Tasklist(desk.list, options.root, growing=True), registry.Registry.read().handler("lines"), "lines")
     batch = contract.surroundings(os.environ)
-    slots = options.slots or allocation.cpus(batch, os.sched_getaffinity(0))
+    slots = min(options.slots or allocation.cpus(batch, os.sched_getaffinity(0)), allocation.most_slots(1))
     wish = Wish(
         slots=slots,
         allocation="" if private else batch.identity,

@@ -9,7 +9,6 @@ several have come and gone without a result, or a farmer has said that it cannot
 by itself, we warn, and wait.
 """
 
-import glob
 import json
 import logging
 import os
@@ -29,6 +28,7 @@ from pytaskfarmer.errors import UsageError
 _logger = logging.getLogger("pytaskfarmer")
 _LOOK = (0.02, 1.0)
 _ASK = (0.5, 10.0)
+_ANSWER, _PART = 5.0, 0.1  # no result is read while the batch system is asked: that may take a tenth of the time
 _FRUITLESS = 3
 _PATIENCE = 60.0
 _ALIVE = {State.PENDING, State.RUNNING, State.HELD, State.UNKNOWN}
@@ -57,14 +57,23 @@ class _Jobs:
     qos: str | None = None
     constraint: str | None = None
     partition: str | None = None
-    options: Mapping[str, str | None] = field(default_factory=dict)
+    options: Mapping[str, str | int | None] = field(default_factory=dict)
     linger: float = 10.0
     allow_local: bool = False
 
     def __post_init__(self) -> None:
         if self.nodes < 1 or self.jobs < 1:
             raise UsageError(f"{self.jobs} jobs of {self.nodes} nodes: there must be at least one of each.")
-        self.seconds()
+        if not isinstance(self.options, Mapping):
+            raise TypeError(f"options={self.options!r}: write them as a dictionary, a value None for a flag.")
+        seconds = self.seconds()
+        if seconds is not None and not seconds > 0:
+            raise UsageError(
+                f"time={self.time!r}: a job needs some time; leave it out for the batch system's own limit."
+            )
+        for name in ("workers", "cpus"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise UsageError(f"{name}={number}: at least one, or leave it out.")
 
     def seconds(self) -> float | None:
         """Return the time limit in seconds. Raises `UsageError`."""
@@ -89,7 +98,7 @@ class _Jobs:
         plan = Plan(
             argv=(*batch.python("pytaskfarmer.api.host"), json.dumps(asdict(options))),
             directory=os.getcwd(),
-            output=f"{Desk(options.root).log}-{{job}}",
+            output=Desk(options.root).log_of_job("{job}"),
             nodes=self.nodes,
             farmers=self.jobs,
             seconds=self.seconds(),
@@ -98,7 +107,7 @@ class _Jobs:
             qos=self.qos,
             constraint=self.constraint,
             partition=self.partition,
-            options=tuple(self.options.items()),
+            options=tuple((key, None if value is None else str(value)) for key, value in self.options.items()),
         )
         return JobFarm(engine, plan, options.root)
 
@@ -119,8 +128,8 @@ class GridEngine(_Jobs):
 
 def _last_words(root: str) -> tuple[str, str]:
     """Return the youngest log of the farmers in jobs, and in a line of it why they ended, or its last one."""
-    pattern = f"{glob.escape(Desk(root).log)}-*"
-    path = max(glob.glob(pattern), key=os.path.getmtime, default=pattern)
+    desk = Desk(root)
+    path: str = max(desk.logs_of_jobs(), key=os.path.getmtime, default=desk.log_of_job("*"))
     try:
         with open(path, errors="replace") as log:
             lines = [line.strip() for line in log if line.strip()]
@@ -171,7 +180,8 @@ class JobFarm:
 
     def _see_to_jobs(self, now: float) -> None:
         """Submit jobs if none lives. Raises `BatchError`."""
-        states = self._engine.states(self._ids) if self._ids else {}
+        states = self._engine.states(self._ids, _ANSWER) if self._ids else {}
+        took = time.monotonic() - now
         if not any(state in _ALIVE for state in states.values()):
             self._check_whether_hopeless()
             self._fruitless += 1
@@ -182,12 +192,12 @@ class JobFarm:
         elif now >= self._stuck_at:
             self._stuck_at = now + _STUCK[1]
             self._warn()
-        self._ask_at = now + self._ask_after
+        self._ask_at = time.monotonic() + max(self._ask_after, took / _PART)
         self._ask_after = min(_ASK[1], self._ask_after * 1.5)
 
     def _warn(self) -> None:
         """Tell of jobs that wait for a person, who may not know."""
-        for line in stuck(self._engine, self._ids):
+        for line in stuck(self._engine, self._ids, _ANSWER):
             if line not in self._warned:
                 self._warned.add(line)
                 _logger.warning("pytaskfarmer: %s", line)
@@ -221,7 +231,7 @@ class JobFarm:
         except BatchError as error:
             self._why = str(error)
         while time.monotonic() < give_up:
-            states = self._engine.states(self._ids).values()
+            states = self._engine.states(self._ids, _ANSWER).values()
             if not any(state in {State.PENDING, State.RUNNING} for state in states):
                 return
             time.sleep(0.1)

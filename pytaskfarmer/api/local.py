@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import site
@@ -12,10 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytaskfarmer
+from pytaskfarmer import allocation
 from pytaskfarmer.api.desk import Desk
 from pytaskfarmer.api.forking import keep_from_children
 from pytaskfarmer.api.host import Options
 from pytaskfarmer.farm.feeding import APPENDED, COMPLETE
+
+_logger = logging.getLogger("pytaskfarmer")
 
 
 class LocalFarm:
@@ -24,6 +28,8 @@ class LocalFarm:
     def __init__(self, options: Options) -> None:
         self.outstanding: Callable[[], int] = lambda: 0
         self._desk = Desk(options.root)
+        if options.slots > (most := allocation.most_slots(1)):
+            _logger.warning("pytaskfarmer: %d workers: more than `ulimit` allows; using %d", options.slots, most)
         with open(self._desk.log, "ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "pytaskfarmer.api.host", json.dumps(asdict(options))],
@@ -76,11 +82,19 @@ class LocalFarm:
     def complaint(self) -> str:
         """Return why it ended, in a line."""
         self._process.wait()
-        with contextlib.suppress(FileNotFoundError), open(self._desk.log, errors="replace") as told:
-            for line in told:
-                if "no worker can be had" in line or "error:" in line:
-                    return line.strip()
-        return f"the farm has ended (exit status {self._process.returncode})"
+        lines: list[str] = []
+        with contextlib.suppress(OSError), open(self._desk.log, errors="replace") as told:
+            lines = [line.strip() for line in told if line.strip()]
+        for line in lines:
+            if "no worker can be had" in line or "error:" in line:
+                return line
+        why = f"the farm has ended (exit status {self._process.returncode})"
+        if reasons := [line for line in lines if not line.startswith("stopping")]:
+            return f"{why}: {reasons[-1]}"
+        with contextlib.suppress(OSError):
+            if not os.statvfs(self._desk.root).f_bavail:
+                return f"{why}: no space is left for {self._desk.root}"
+        return why
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -4,9 +4,10 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
 
+from pytaskfarmer.api import variables
 from pytaskfarmer.api.desk import Desk
 from pytaskfarmer.api.faults import BrokenPool
 from pytaskfarmer.api.forking import keep_from_children
@@ -17,7 +18,8 @@ from pytaskfarmer.errors import UsageError
 class Outbox:
     """The files that one caller appends to, from any thread. Raises `UsageError` if another caller has them.
 
-    In a child that was forked, every method raises `BrokenPool`.
+    Methods raise OSError, with the file's name, where it cannot be written; and in a child that was forked,
+    `BrokenPool`.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -50,27 +52,32 @@ class Outbox:
         self.check_owner()
         with self._lock:
             place = Place(self._calls.tell(), len(data))
-            self._calls.write(data)
+            _with_name(self._calls, self._calls.write, data)
         return place
 
     def flush(self) -> None:
         """Let workers see what was packed."""
         self.check_owner()
         with self._lock:
-            self._calls.flush()
+            _with_name(self._calls, self._calls.flush)
 
     def announce(self, line: JobLine) -> None:
-        """Tell the workers of a job; its function must be packed."""
+        """Tell the workers of a job; its function must be packed.
+
+        Raises `UsageError` in a module that a worker imports: its own workers would import it, too, and so on.
+        """
         self.check_owner()
+        if variables.unpacking():
+            raise UsageError('a module makes calls while it is imported; let it do that `if __name__ == "__main__":`.')
         with self._lock:
-            self._calls.flush()
+            _with_name(self._calls, self._calls.flush)
             _append(self._jobs, line.line())
 
     def list(self, slices: Sequence[Slice]) -> None:
         """Make tasks of slices, whose calls are packed. Raises OSError, and none is listed then."""
         self.check_owner()
         with self._lock:
-            self._calls.flush()
+            _with_name(self._calls, self._calls.flush)
             _append(self._list, "".join(asked.line() + "\n" for asked in slices))
 
     def close(self) -> None:
@@ -93,8 +100,17 @@ def _append(file: BinaryIO, lines: str) -> None:
     data = lines.encode()
     size = os.fstat(file.fileno()).st_size
     try:
-        if file.write(data) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if _with_name(file, file.write, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
     except OSError:
         file.truncate(size)
+        raise
+
+
+def _with_name(file: BinaryIO, act: Callable[..., Any], *arguments: object) -> Any:
+    """Return what an operation on a file does; its OSError has the file's name."""
+    try:
+        return act(*arguments)
+    except OSError as error:
+        error.filename = file.name
         raise

@@ -66,8 +66,12 @@ class Pool:
     ) -> None:
         if on_error not in {RAISE, RETURN, NONE}:
             raise UsageError(f"on_error={on_error!r}: there are 'raise', 'return' and 'none'.")
+        if not isinstance(retries, int):
+            raise TypeError(f"retries={retries!r}: how often a call may run again, a number.")
         if retries < 0:
             raise UsageError(f"retries={retries}: how often a call may run again, 0 or more.")
+        if not (isinstance(progress, bool) or callable(progress)):
+            raise TypeError(f"progress={progress!r}: True, False, or a function of two numbers.")
         wish = Wish(
             processes, initializer, tuple(initargs), maxtasksperchild, cluster,
             None if workdir is None else os.fsdecode(workdir), keep_workdir, timeout, seed, echo,

@@ -47,12 +47,16 @@ class Session:
         self._unclaimed: dict[int, Result] = {}
         self._following = Following(desk.layout)
         self.outbox = Outbox(desk)
+        try:
+            self._earlier = Earlier(desk)
+        except BaseException:
+            self.outbox.close()
+            raise
         self._farm: Farm | None = None
         self._reader: threading.Thread | None = None
         self._over: str | None = None
         self._ending = self._stopping = self._closed = False
         self.broken = False
-        self._earlier = Earlier(desk)
         self._listing = Listing(self.outbox, ahead, self._earlier.tasks)
         self._echo = Echo(desk.layout, wanted=echo)
 

@@ -47,6 +47,11 @@ def namespace(facts: _Namespace) -> _Namespace:
     return variables
 
 
+def unpacking() -> bool:
+    """Whether this thread unpacks something in a worker, for which it perhaps imports modules."""
+    return _here.made is not None
+
+
 class Variables:
     """What the initializer of this worker has left."""
 

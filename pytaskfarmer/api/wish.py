@@ -34,6 +34,8 @@ class Wish:
         ):
             if value is not None and not isinstance(value, kind):
                 raise TypeError(f"the {name} must be a number, not {value!r}")
+        if self.workdir == "":
+            raise UsageError("workdir='': name a directory, or leave it out.")
         if self.workers is not None and not 1 <= self.workers <= MOST_WORKERS:
             raise UsageError(f"{self.workers} workers: there must be at least 1, and at most {MOST_WORKERS:,}.")
         if self.max_tasks is not None and self.max_tasks < 1:

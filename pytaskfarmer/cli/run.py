@@ -110,7 +110,7 @@ def spellings(of: click.Command | None = None) -> dict[str, bool]:
 )
 @click.option(
     "--max-fails", type=Count(), metavar="N",
-    help="Start no more tasks once N have failed in this run; what is left stays in the list.  [default: never]",
+    help="Start no more tasks once N of this farmer have failed; what is left stays in the list.  [default: never]",
 )  # fmt: skip
 @click.option(
     "--grace",
@@ -217,12 +217,12 @@ def command(
             sys.stdout.buffer.writelines(preview.tasks(layout, source, retry_failed=retry_failed, update=update))
             sys.stdout.flush()
             return 0
-        sized = sizing.size(proc, Wants(cpus_per_task, gpus_per_task, mem_per_task), batch)
+        in_flight = chosen_runner.concurrency if isinstance(chosen_runner, WorkerRunner) else None
+        sized = sizing.size(proc, Wants(cpus_per_task, gpus_per_task, mem_per_task), batch, in_flight)
         slots = sized.processes
         if crowded := allocation.crowding(batch, slots):
             raise UsageError(f"--proc {slots}: {crowded}")
-        if isinstance(chosen_runner, WorkerRunner):
-            slots *= chosen_runner.concurrency  # a slot for each task that may be in flight
+        slots *= in_flight or 1
         observer = watchers.choose(sys.stdout, quiet=quiet, verbose=verbose)
         for line in (*names.notes("runner", runner), *names.notes("handler", handler), *sized.warnings):
             observer.warn(line)

@@ -18,8 +18,19 @@ class Sizing:
     warnings: tuple[str, ...] = ()
 
 
-def size(proc: int | str | None, wants: Wants, batch: allocation.Allocation) -> Sizing:
-    """Return what `--proc` (None: not given) and the wants of a task come to here. Raises `UsageError`."""
+def size(proc: int | str | None, wants: Wants, batch: allocation.Allocation, in_flight: int | None = None) -> Sizing:
+    """Return what `--proc` (None: not given) and the wants of a task come to here. Raises `UsageError`.
+
+    `in_flight` is how many tasks one process may hold, if they are warm workers.
+    """
+    sizing, most = _wanted(proc, wants, batch), allocation.most_slots(in_flight)
+    if sizing.processes <= most:
+        return sizing
+    warning = f"--proc {sizing.processes}: more than this node can hold; using {most} slots"
+    return Sizing(most, sizing.shares[:most], (*sizing.warnings, warning))
+
+
+def _wanted(proc: int | str | None, wants: Wants, batch: allocation.Allocation) -> Sizing:
     if wants:
         from pytaskfarmer.farm import node
 
@@ -32,10 +43,7 @@ def size(proc: int | str | None, wants: Wants, batch: allocation.Allocation) -> 
         return Sizing(allocation.cpus(batch, os.sched_getaffinity(0)))
     if proc == "all":
         return Sizing(os.cpu_count() or 1)
-    most, wanted = allocation.most_slots(), int(proc or _SLOTS)
-    if wanted > most:
-        return Sizing(most, warnings=(f"--proc {proc}: more than this node can hold; using {most} slots",))
-    return Sizing(wanted)
+    return Sizing(int(proc or _SLOTS))
 
 
 def _idle_gpus(each: int, there: int, processes: int) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def command(
     every task has finished, 1 if some have failed, 3 if work is left, so that other jobs can be chained on it.
     `pytaskfarmer cancel` ends all jobs of a list.
     """
-    _refuse(tasklist, chain, requeue, cpus, of_run)
+    _refuse(tasklist, chain, requeue, seconds, cpus, of_run)
     layout = _layout(tasklist, of_run)
     listed = _source(tasklist, layout, of_run)
     chosen = contract.load(engine) if engine else contract.find()
@@ -174,8 +174,17 @@ def _say(line: str) -> None:
     print(f"pytaskfarmer: {line}", file=sys.stderr)
 
 
-def _refuse(tasklist: str, chain: int | None, requeue: int | None, cpus: int | None, of_run: Mapping[str, Any]) -> None:
+def _refuse(
+    tasklist: str,
+    chain: int | None,
+    requeue: int | None,
+    seconds: float | None,
+    cpus: int | None,
+    of_run: Mapping[str, Any],
+) -> None:
     """Refuse what no job can do."""
+    if seconds == 0:
+        raise UsageError("--time 0: a job needs some time. Leave the option out for the batch system's own limit.")
     if chain is not None and requeue is not None:
         raise UsageError("--chain and --requeue: use one of them.")
     if (chain or requeue or 1) > 1:

@@ -132,8 +132,11 @@ class Engine(Protocol):
         """Submit what `render` has made of `plan`; return what to call the jobs, one id for each or one for all."""
         ...
 
-    def states(self, jobs: Sequence[str]) -> dict[str, State]:
-        """Return where each of these jobs is, asking once. Never raises: what gives no answer is `UNKNOWN`."""
+    def states(self, jobs: Sequence[str], patience: float = PATIENCE) -> dict[str, State]:
+        """Return where each of these jobs is, asking once. Never raises.
+
+        What gives no answer within `patience` seconds is `UNKNOWN`.
+        """
         ...
 
     def look(self, jobs: Sequence[str], patience: float = PATIENCE) -> dict[str, Sight]:
@@ -188,9 +191,9 @@ def end_time(allocation: Allocation) -> float | None:
     return load(allocation.engine).end_time(allocation) if allocation.engine else None
 
 
-def stuck(engine: Engine, jobs: Sequence[str]) -> list[str]:
+def stuck(engine: Engine, jobs: Sequence[str], patience: float) -> list[str]:
     """Return a line for each of these jobs that does not start by itself, with the batch system's reason."""
-    return [f"job {job} {sight}" for job, sight in engine.look(jobs).items() if sight.state is State.HELD]
+    return [f"job {job} {sight}" for job, sight in engine.look(jobs, patience).items() if sight.state is State.HELD]
 
 
 def outer_environment(environ: Mapping[str, str], *ours: str) -> dict[str, str]:

@@ -46,10 +46,7 @@ class GridEngine:
     name = "gridengine"
 
     def allocation(self, environ: Mapping[str, str]) -> Allocation:
-        """Return what a job's environment tells; an element of an array is called ARRAY.ELEMENT, as `qdel` does.
-
-        `restarts` is 1 however often the job ran again: Grid Engine does not count.
-        """
+        """Return what a job's environment tells; an element of an array is called ARRAY.ELEMENT, as `qdel` does."""
         job, element = _number(environ, "JOB_ID"), _number(environ, "SGE_TASK_ID")
         if job is None or not environ.get("SGE_TASK_ID"):
             return Allocation()
@@ -60,7 +57,6 @@ class GridEngine:
             node=environ.get("HOSTNAME") or None,
             nodes=_number(environ, "NHOSTS") or 1,
             cpus=_slots_here(environ),
-            restarts=_number(environ, "RESTARTED") or 0,
             announced_end=None if end is None else float(end),
             engine=self.name,
         )
@@ -89,9 +85,9 @@ class GridEngine:
         sys.stderr.write(answer.err)  # what the site has to say to its users
         return tuple(f"{match[1]}.{n}" for n in range(1, plan.farmers + 1)) if plan.farmers > 1 else (match[1],)
 
-    def states(self, jobs: Sequence[str]) -> dict[str, State]:
+    def states(self, jobs: Sequence[str], patience: float = PATIENCE) -> dict[str, State]:
         """Ask `qstat` for all jobs of this user. One that it does not list has ended."""
-        return qstat.states(jobs)
+        return qstat.states(jobs, patience)
 
     def look(self, jobs: Sequence[str], patience: float = PATIENCE) -> dict[str, Sight]:
         """Ask `qstat` as well what is wrong with a job, and `qalter` whether a job that waits fits into any queue."""

@@ -39,6 +39,11 @@ def ask(
         raise BatchError(
             f"{words[0]} did not answer within {patience:.0f} s; whether it was obeyed, only the batch system knows."
         ) from None
+    except FileNotFoundError:
+        raise BatchError(
+            f"{words[0]} is not on PATH. Where jobs can be submitted, such as on a login node, it is; perhaps after "
+            "`module load`."
+        ) from None
     except OSError as error:
         raise BatchError(f"{words[0]}: {error.strerror}.") from None
     return Answer(ended.returncode, ended.stdout, ended.stderr)

@@ -70,9 +70,9 @@ class Slurm:
             raise
         return tuple(jobs)
 
-    def states(self, jobs: Sequence[str]) -> dict[str, State]:
+    def states(self, jobs: Sequence[str], patience: float = PATIENCE) -> dict[str, State]:
         """Ask `squeue`. A job that it has forgotten (some minutes after its end) has ended."""
-        return {job: sight.state for job, sight in self.look(jobs).items()}
+        return {job: sight.state for job, sight in self.look(jobs, patience).items()}
 
     def look(self, jobs: Sequence[str], patience: float = PATIENCE) -> dict[str, Sight]:
         """Ask `squeue`, whose one answer has all there is to know."""

@@ -67,7 +67,8 @@ class Pace:
 
         The free slots; plus, when tasks are short, enough to keep the slots busy for the horizon; each slot never
         more than its half share of the `waiting()` tasks (asked for only if it matters), so that nobody starves at the
-        end. Where nobody else can be there (None) all are taken, once few are left in hand.
+        end. Where nobody else can be there (None) there is no such share, and more are taken once two a slot are left
+        in hand.
         """
         need = max(0, free - queued)
         if self._median is None or self._median >= self.horizon:

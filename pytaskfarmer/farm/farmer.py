@@ -38,7 +38,10 @@ _PATIENCE_WITH_LOCK = 10.0
 
 
 class Farmer:
-    """Runs tasks of one work directory until there are none, or it must stop."""
+    """Runs tasks of one work directory until there are none, or it must stop.
+
+    `failed_earlier` counts the tasks that had failed for it before it was evicted and began anew.
+    """
 
     def __init__(
         self,
@@ -49,11 +52,11 @@ class Farmer:
         observer: Observer,
         environ: Mapping[str, str],
         feed: Feed | None = None,
+        failed_earlier: int = 0,
     ) -> None:
         books = opened.books
         self._books = books
         self._own = books.own
-        self._runner = runner
         self._start_attempt = how(runner)
         self._rules = rules
         self._observer = observer
@@ -73,6 +76,7 @@ class Farmer:
         if opened.census is not None:
             self._tally.before = opened.census.finished + opened.census.failed
             self._tally.failed_before = opened.census.failed
+        self._failed_earlier = failed_earlier
         self._settling = Settling(self._own, self._pace, self._tally, rules, observer.ended, lambda: self._closing)
         self._stopping: str | None = None
         self._hurried_at: float | None = None
@@ -95,7 +99,6 @@ class Farmer:
         with contextlib.ExitStack() as at_the_end:
             at_the_end.callback(self._poll.close)
             at_the_end.callback(self._slots.close)
-            at_the_end.callback(self._close_runner)
             at_the_end.callback(self._logs.close)
             at_the_end.callback(self._results.close)
             at_the_end.callback(self._slots.filing.again)
@@ -209,9 +212,17 @@ class Farmer:
             ended += self._slots.filing.surrender()
         self._settling.take_in(ended, now)
         most = self._rules.max_fails
-        if most is not None and self._tally.failed >= most and self._draining is None:
+        if most is not None and self.failed >= most and not self._closing and self._has_more():
             self._drain(f"--max-fails {most}", "too many tasks have failed: running tasks may end, no more are started")
         self._slots.tend(now)
+
+    @property
+    def failed(self) -> int:
+        """How many tasks have failed for good, those before an eviction included."""
+        return self._failed_earlier + self._tally.failed
+
+    def _has_more(self) -> bool:
+        return bool(self._visits.queue or self._settling.retry_at or self._books.waiting())
 
     # -- starts
 
@@ -319,12 +330,6 @@ class Farmer:
             moment = self._children.next_event()
             pause = 1.0 if moment is None else max(0.0, min(moment - time.monotonic(), 1.0))
             ready = [descriptor for descriptor, _ in self._poll.poll(pause)]
-
-    def _close_runner(self) -> None:
-        try:
-            getattr(self._runner, "close", lambda: None)()
-        except Exception as error:
-            self._observer.warn(f"the runner could not tidy up: {type(error).__name__}: {error}")
 
     def _has_no_strays(self) -> bool:
         return process.no_strays(self._children.leaders)

@@ -13,8 +13,11 @@ from pytaskfarmer.workdir.growth import Growth
 
 APPENDED, COMPLETE = b"+", b"."
 
+MOST_VISITS = 20
+"""How often in any second a farmer visits books that it shares."""
+
+_MOST_ALONE = 1000
 _LOOK = 0.25
-_MOST_VISITS = 1000
 
 
 class Feed:
@@ -34,7 +37,7 @@ class Feed:
         self._lifeline = lifeline
         self.shows = True
         self.private = lifeline is not None
-        self.most_visits = _MOST_VISITS if self.private else None
+        self.most_visits = _MOST_ALONE if self.private else MOST_VISITS
         if lifeline is not None:
             os.set_blocking(lifeline, False)
 

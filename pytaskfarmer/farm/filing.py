@@ -1,7 +1,7 @@
 """Keep what attempts leave behind, output and result, even while the disk is full.
 
-Where there is no room for a result, nobody hears of the attempt's end before there is: output waits in a file for an
-audit to find it, but a result that is not kept dies with the farmer. A slot whose output waits stays taken.
+Where there is no room for a result, nobody hears of the attempt's end before there is, since a result that is not kept
+dies with the farmer. Output needs no room (`logs`); where it cannot be moved all the same, its slot stays taken.
 """
 
 import time

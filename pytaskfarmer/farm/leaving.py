@@ -82,7 +82,7 @@ class Leaving:
         """Decide, in a section; `clear` is to be called after it, and `due` tells when to come again."""
         self.census = None
         others = self._books.roster.others()
-        if others and not self._cleared and self._somebody_swept() and not self._may_stay:
+        if others and self._may_rely_on_others():
             self.company = len(others)
             return Decision.LEAVE
         if self._too_soon(now, len(others)):
@@ -114,7 +114,10 @@ class Leaving:
             self._cleared = frozenset(self._to_clear.dead)
             self._to_clear = None
 
-    def _somebody_swept(self) -> bool:
+    def _may_rely_on_others(self) -> bool:
+        """Whether another's audit will do: not for what a change of our own has lost, which it may not have seen."""
+        if self._cleared or self._books.unsettled or self._may_stay:
+            return False
         return recovery.sweeps(self._books.layout) != self._swept_before
 
     def _too_soon(self, now: float, others: int) -> bool:

@@ -11,7 +11,7 @@ from pytaskfarmer.farm.resources import Share
 class Rules:
     """What a farmer was told. Durations are in seconds; `retries` counts attempts after the first.
 
-    `max_fails` is the number of failed tasks after which no more are started.
+    `max_fails` is the number of failed tasks of this farmer after which it starts no more.
     `shares` has one for each process that runs at a time, or none; `memory` is the most that the processes of one task
     may use, in bytes. `doubt` is for how long the end of a task by such a signal as batch systems send is in doubt.
     """

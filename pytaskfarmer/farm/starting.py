@@ -45,8 +45,7 @@ def _start(runner: Runner, slots: Slots, place: Place, context: TaskContext, out
     try:
         command = _command(runner.command, place.task, context)
     except FarmError as error:
-        os.close(output)
-        raise CannotStart(error) from error
+        raise _never_started(error, output) from error
     try:
         slots.start(place, command, context.environment, output)
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -59,12 +58,16 @@ def _call(runner: WorkerRunner, slots: Slots, place: Place, context: TaskContext
     try:
         request = _asked(runner.request, place.task, context)
     except FarmError as error:
-        os.close(output)
-        raise CannotStart(error) from error
+        raise _never_started(error, output) from error
     try:
         slots.call(place, request, lambda: _command(runner.worker, context), context.environment, output)
     except (ValueError, TypeError) as error:
         raise CannotStart(error) from error
+
+
+def _never_started(error: FarmError, output: int) -> CannotStart:
+    os.close(output)
+    return CannotStart(error)
 
 
 def _command(method: Callable[..., Command], *arguments: Task | TaskContext) -> Command:

@@ -1,8 +1,9 @@
 """When a farmer visits the books, and how much it takes there.
 
-A visit is a locked section: commit, then claim or leave. There are at most twenty in any second, whatever happens,
-and a busy farmer commits about ten times a second; one that has nothing else to do commits at once. The lock is
-tried, never waited for: a farmer that did not get it goes on with its tasks and tries again a little later.
+A visit is a locked section: commit, then claim or leave. There are at most twenty in any second, whatever happens (a
+thousand to a private list, which nobody else visits), and a busy farmer commits about ten times a second; one that has
+nothing else to do commits at once. The lock is tried, never waited for: a farmer that did not get it goes on with its
+tasks and tries again a little later.
 
 An error while reading or writing is met by waiting: everything is kept, nothing more is taken, and the next visit is
 another try. Only when nothing runs any more and it fails again and again does the farmer give up; its claims then stay
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 from pytaskfarmer.errors import LockError
 from pytaskfarmer.farm.deadline import Pace
-from pytaskfarmer.farm.feeding import Feed
+from pytaskfarmer.farm.feeding import MOST_VISITS, Feed
 from pytaskfarmer.farm.leaving import Decision, Leaving
 from pytaskfarmer.farm.watching import Observer
 from pytaskfarmer.task import Task
@@ -24,7 +25,6 @@ from pytaskfarmer.workdir import identity
 from pytaskfarmer.workdir.books import Books, Overdue
 from pytaskfarmer.workdir.results import Results
 
-_MOST_A_SECOND = 20
 _COMMIT_SPACING = 0.1
 _SYNC_SPACING, _SYNC_SHARE = 1.0, 20
 _COUNT_SPACING = 10.0
@@ -62,7 +62,7 @@ class Visits:
         self._pace = pace
         self._observer = observer
         self._feed = feed
-        self._visited: deque[float] = deque(maxlen=(feed and feed.most_visits) or _MOST_A_SECOND)
+        self._visited: deque[float] = deque(maxlen=MOST_VISITS if feed is None else feed.most_visits)
         self._next = self._last_commit = self._last_sync = self._last_count = 0.0
         self._sync_cost = 0.0
         self._unsynced = False
@@ -164,7 +164,6 @@ class Visits:
     def _section(self, now: float, need: Need) -> bool:
         if self._books.commit(self.instants):
             self.went_well()
-        self.instants.clear()
         self._last_commit = now
         self._unsynced = True
         self.in_trouble = False

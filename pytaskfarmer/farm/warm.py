@@ -6,6 +6,7 @@ what makes sense.
 
 import errno
 import fcntl
+import math
 import os
 import socket
 import struct
@@ -22,6 +23,7 @@ from pytaskfarmer.plugins.contracts import Command
 from pytaskfarmer.worker import wire
 from pytaskfarmer.worker.wire import Kind, Message
 
+_OF_A_CALL = wire.ENDS | {Kind.PART}
 _NO_ROOM = frozenset({*process.NODE_IS_FULL, errno.ENOBUFS, errno.ETOOMANYREFS})
 """Why a message cannot be sent now."""
 
@@ -87,6 +89,11 @@ class Worker:
         """Whether no call waits to be sent."""
         return all(call.sent for call in self.calls.values())
 
+    @property
+    def needs_tending(self) -> bool:
+        """Whether something is due that it will not tell by itself."""
+        return bool(self.cancelled or self.patience_ends is not None or (self.listens and not self.all_sent))
+
     def send(self, call: Call) -> Begun | None:
         """Send a call, if there is room for it now, and close its log. Raises `HungUp` if the worker has."""
         task, attempt, slot = call.place
@@ -127,8 +134,12 @@ class Worker:
             message = wire.decode(data)
         except struct.error as error:
             raise ValueError(str(error)) from error
-        if message.kind in {Kind.PART, Kind.DONE} and message.slot not in self.calls:
-            raise ValueError(f"slot {message.slot} has no call")
+        if message.kind in _OF_A_CALL:
+            call = self.calls.get(message.slot)
+            if call is None or not call.sent:
+                raise ValueError(f"slot {message.slot} has no call")
+            if message.kind in wire.ENDS and (message.id != call.place.task.id or not math.isfinite(message.cpu)):
+                raise ValueError(f"the end of a call that slot {message.slot} does not have")
         return message
 
     def has_read_all(self) -> bool:

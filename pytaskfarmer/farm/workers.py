@@ -89,6 +89,7 @@ class Workers:
         self._current: dict[int, Worker] = {}
         self._of_line: dict[int, Worker] = {}
         self._of_child: dict[Child, Worker] = {}
+        self._tended: set[Worker] = set()  # few, where looking at all of them would cost each turn of the loop
         self._tidying: set[Child] = set()
         self._begun: list[Begun] = []
         self._ever_ready = self._dismissed = False
@@ -160,7 +161,9 @@ class Workers:
             begun = worker.send(call)
         except HungUp:
             return False
-        if begun is not None:  # else `tend` tries again
+        if begun is None:
+            self._tended.add(worker)  # it is tried again
+        else:
             self._begun.append(begun)
         return True
 
@@ -185,13 +188,14 @@ class Workers:
             except HungUp:
                 self._hang_up(worker)
                 worker.patience_ends = time.monotonic() + self._grace
+                self._tended.add(worker)
                 return
             except ValueError:
                 self._give_up_on(worker)
                 return
             if message is None:
                 return
-            if message.kind is Kind.DONE:
+            if message.kind in wire.ENDS:
                 yield from self._take_begun()
                 yield self._answered(worker, message)
                 if worker.leaving and not worker.calls:
@@ -209,7 +213,7 @@ class Workers:
         call = worker.calls.pop(message.slot)
         worker.cancelled.pop(message.slot, None)
         self._strikes = 0
-        result = b"".join((*call.parts, message.payload)) if call.parts or message.attempt else None
+        result = b"".join((*call.parts, message.payload)) if call.parts or message.kind is Kind.RETURNED else None
         return Done(message.slot, message, worker.child.pid, result)
 
     def _send_again(self, worker: Worker) -> None:
@@ -241,6 +245,7 @@ class Workers:
             yield from self._listen(worker, _MOST_UNREAD)
         yield from self._take_begun()
         self._hang_up(worker)
+        self._tended.discard(worker)
         assert child.end is not None
         mark, pad = worker.mark.read(), bytes(worker.mark.pad)
         worker.mark.close()
@@ -285,9 +290,10 @@ class Workers:
         """End one call: by cancelling it where its worker holds others, else with its worker. False: it has ended."""
         worker = next(each for each in self._of_child.values() if slot in each.calls)
         if self._concurrency > 1 and worker.cancel(slot, time.monotonic() + grace):
+            self._tended.add(worker)
             return True
         worker.leaving = True
-        return self._children.sentence(worker.child, number, grace)
+        return worker.child.sentenced or self._children.sentence(worker.child, number, grace)
 
     def sentence_all(self, number: int, grace: float) -> list[int]:
         """End every call with its worker; return the slots of those that have not ended by themselves."""
@@ -305,7 +311,7 @@ class Workers:
 
         If such a worker has not even read that a call is cancelled, the one that is executing is to blame.
         """
-        for worker in self._of_child.values():
+        for worker in list(self._tended):
             if worker.cancelled and min(worker.cancelled.values()) <= now:
                 if worker.has_read_all():
                     worker.overdue = frozenset(slot for slot, until in worker.cancelled.items() if until <= now)
@@ -317,11 +323,13 @@ class Workers:
                 self._children.sentence(worker.child, None, 0.0)
             if worker.listens:
                 self._send_again(worker)
+            if not worker.needs_tending:
+                self._tended.discard(worker)
 
     def next_event(self) -> float | None:
         """Return when (monotonic clock) `tend` has something to do."""
         moments: list[float] = []
-        for worker in self._of_child.values():
+        for worker in self._tended:
             moments += worker.cancelled.values()
             if worker.patience_ends is not None:
                 moments.append(worker.patience_ends)
@@ -356,6 +364,9 @@ class Workers:
     def close(self) -> None:
         """Let go of the workers that have not ended."""
         for worker in self._of_child.values():
+            for call in worker.calls.values():
+                if not call.sent:
+                    os.close(call.output)
             worker.line.close()
             worker.mark.close()
 

@@ -1,5 +1,6 @@
 """From a work directory and a list to a summary: open the books, farm, and open them anew after an eviction."""
 
+import contextlib
 import random
 import select
 import time
@@ -48,8 +49,14 @@ class Host(Observer, Protocol):
 
 
 def work(wanted: Work, host: Host, environment: Mapping[str, str], guard: GuardLink) -> Summary:
-    """Farm until the list is done or a signal stops it. Raises `FarmError` for what a person must mend."""
-    with Signals(environment) as signals:
+    """Farm until the list is done or a signal stops it. Raises `FarmError` for what a person must mend.
+
+    The runner is closed at the end, in any case.
+    """
+    with contextlib.ExitStack() as at_the_end:
+        signals = at_the_end.enter_context(Signals(environment))
+        at_the_end.callback(_close, wanted.runner, host)
+        failed = 0
 
         def must_stop() -> bool:
             return signals.read().stop is not None or wanted.rules.deadline.reached(time.monotonic())
@@ -64,12 +71,16 @@ def work(wanted: Work, host: Host, environment: Mapping[str, str], guard: GuardL
             if wanted.feed is None:
                 rules = replace(rules, slots=max(1, min(rules.slots, opened.books.register.tasks)))
             try:
-                return _farm(wanted, opened, rules, host, environment, signals)
-            except Evicted as eviction:
-                host.warn(f"{eviction} Starting again.")
+                mode = logs.choose(wanted.logs, opened.books.register.tasks)
+                host.begin(opened, rules, mode)
+                farmer = Farmer(opened, wanted.runner, mode, rules, host, environment, wanted.feed, failed)
+                try:
+                    return farmer.run(signals)
+                except Evicted as eviction:
+                    failed = farmer.failed
+                    host.warn(f"{eviction} Starting again.")
             finally:
-                opened.books.own.close()
-                opened.books.life.drop()
+                opened.books.close()
 
 
 def _wait(seconds: float, signals: Signals, must_stop: Callable[[], bool]) -> None:
@@ -79,9 +90,8 @@ def _wait(seconds: float, signals: Signals, must_stop: Callable[[], bool]) -> No
         select.select([signals], [], [], min(left, 1.0))
 
 
-def _farm(
-    wanted: Work, opened: Opened, rules: Rules, host: Host, environment: Mapping[str, str], signals: Signals
-) -> Summary:
-    mode = logs.choose(wanted.logs, opened.books.register.tasks)
-    host.begin(opened, rules, mode)
-    return Farmer(opened, wanted.runner, mode, rules, host, environment, wanted.feed).run(signals)
+def _close(runner: Runner | WorkerRunner, host: Host) -> None:
+    try:
+        getattr(runner, "close", lambda: None)()
+    except Exception as error:
+        host.warn(f"the runner could not tidy up: {type(error).__name__}: {error}")

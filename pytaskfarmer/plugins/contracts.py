@@ -6,7 +6,7 @@ keyword arguments. A text is converted to what the parameter is annotated with (
 with one line.
 
 A runner is one of two kinds. A `Runner` names a process for each task. A `WorkerRunner` names a process that stays in
-its slot and is handed task after task. Either may have a method `close()`, which is called when the farmer ends.
+its slot and is handed task after task. Either may have a method `close()`, which is called once, when the farmer ends.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -227,6 +227,7 @@ def _check(definition: Definition, plugin: object) -> None:
     if not lacking and "worker" in methods and not isinstance(plugin, type):
         lacking = [name for name in ("concurrency", "max_tasks") if not hasattr(plugin, name)]
     if not lacking:
+        _check_counts(definition, plugin)
         return
     from pytaskfarmer.plugins import faults
 
@@ -234,6 +235,17 @@ def _check(definition: Definition, plugin: object) -> None:
     if faults.is_for_predecessor(plugin):
         raise _fault(definition, faults.written_for_predecessor(target))
     raise _fault(definition, faults.of_contract(target, definition.kind, methods, lacking[0]))
+
+
+def _check_counts(definition: Definition, plugin: object) -> None:
+    """Refuse a runner of workers whose numbers the farmer cannot count with."""
+    if definition.kind != "runner" or isinstance(plugin, type) or not callable(getattr(plugin, "worker", None)):
+        return
+    for name, or_none in (("concurrency", ""), ("max_tasks", ", or None")):
+        number = getattr(plugin, name)
+        if not (isinstance(number, int) and number >= 1) and not (or_none and number is None):
+            problem = f"{name} is {number!r}; it must be a whole number above 0{or_none}"
+            raise _fault(definition, f"{definition.target}: {problem}")
 
 
 def _methods(kind: str, plugin: object) -> tuple[str, ...]:

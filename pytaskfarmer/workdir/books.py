@@ -49,7 +49,7 @@ class Books:
     """One registered farmer's access to the shared files.
 
     Every method whose docstring says "in a section" must be called inside `with books.section():`, after `try_lock`
-    said yes. An OSError from one of them has left the books as they were.
+    said yes. An OSError from one of them has left the books as they were, unless it says otherwise.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Books:
         self.sections = 0
         self.unsettled = False
         self._main = main
+        self._locks = locks
         self.source = source
         self._mean_line = 64
         self._lane_told = False
@@ -154,8 +155,12 @@ class Books:
             return 0
         return -(-size // self._mean_line)
 
-    def commit(self, instants: Sequence[bytes] = ()) -> list[Attempt]:
-        """Record what ended, plot it, then note it as recorded; in a section. Return what was recorded."""
+    def commit(self, instants: list[bytes]) -> list[Attempt]:
+        """Record what ended, plot it and `instants`, then note it as recorded; in a section. Return what was recorded.
+
+        Once `instants` are plotted the list is emptied. An OSError after that concerns the note alone, which stays
+        gathered for the next `flush`; without it, an audit finds these tasks in the books.
+        """
         ends, plots = self.own.unrecorded, self.own.unplotted
         if not ends and not plots and not instants:
             return []
@@ -163,9 +168,10 @@ class Books:
         with self.recording(ends):
             size = self.plot([*self._told_lane(), *(self._event(attempt) for attempt in plots), *instants])
         self.own.recorded([end.task.id for end in ends], size)
+        self._lane_told = True
+        instants.clear()
         self.own.flush(publish=True)
         self.own.compact()
-        self._lane_told = True
         return ends
 
     @contextmanager
@@ -241,6 +247,13 @@ class Books:
         self.own.close()
         disk.unlink(self.layout.claim(self.own.farmer.name))
         disk.unlink(self.layout.claim_lock(self.own.farmer.name))
+
+    def close(self) -> None:
+        """Let go of every descriptor and lock, outside of a section; what was not retired is dead from now on."""
+        self.own.close()
+        self.life.drop()
+        self._locks.forget_all()
+        self._main.close()
 
     # -- the timeline
 

@@ -172,7 +172,7 @@ class OwnClaims:
     def _write(self, data: bytes, *, publish: bool = False) -> None:
         """Append whole lines. To `publish` them is to close the file: other nodes see them before they get L."""
         if self._torn:
-            data = b"\n" + data
+            data = b"\0\n" + data  # what stands there must not become a note: it has a NUL byte now
         try:
             disk.append(self._fd, data)
             if publish:
@@ -182,7 +182,7 @@ class OwnClaims:
             disk.truncate(self._fd, self._size)
             self._torn = False
             raise
-        self._size += len(data)
+        self._size = os.fstat(self._fd).st_size if self._torn else self._size + len(data)
         self._torn = False
 
     def _reopen(self) -> None:

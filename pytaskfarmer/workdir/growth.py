@@ -16,8 +16,7 @@ from itertools import islice
 from pytaskfarmer.errors import TasklistError
 from pytaskfarmer.workdir import records, register
 from pytaskfarmer.workdir.books import Books
-from pytaskfarmer.workdir.layout import disk
-from pytaskfarmer.workdir.source import write_stack
+from pytaskfarmer.workdir.source import append_stack
 
 _FEW = 4096
 
@@ -72,22 +71,9 @@ class Growth:
                     books.layout, known, size=status.st_size, mtime_ns=status.st_mtime_ns, tasks=seen.tasks,
                     digest=seen.digest.hexdigest(), generation=known.generation + 1,
                 )  # fmt: skip
-                self._stack(books, islice(self._lines(offset, known.tasks), new), few=new <= _FEW)
+                _stack(books, islice(self._lines(offset, known.tasks), new), few=new <= _FEW)
         self._seen, self._size = seen, status.st_size
         return new
-
-    def _stack(self, books: Books, tasks: Iterator[tuple[int, bytes]], *, few: bool) -> None:
-        """Put tasks on top of `toprocess`, the first of them uppermost."""
-        if few:
-            records.append(books.layout.toprocess, [records.line_of(*task) for task in tasks][::-1])
-            return
-        private = books.layout.draft(books.own.farmer.name)
-        try:
-            write_stack(private, tasks, None)
-            with open(private, "rb") as lines:
-                records.append(books.layout.toprocess, lines)
-        finally:
-            disk.unlink(private)
 
     def _lines(self, offset: int, first: int = 0) -> Iterator[tuple[int, bytes]]:
         """Yield the text of each complete line from `offset` on, numbered from `first` on."""
@@ -97,3 +83,10 @@ class Growth:
                 if not line.endswith(b"\n"):
                     return  # for good: the rest of it may come while we read, and is no line
                 yield number, line[:-1]
+
+
+def _stack(books: Books, tasks: Iterator[tuple[int, bytes]], *, few: bool) -> None:
+    if few:
+        records.append(books.layout.toprocess, [records.line_of(*task) for task in tasks][::-1])
+    else:
+        append_stack(books.layout.toprocess, books.layout.draft(books.own.farmer.name), tasks)

@@ -52,6 +52,10 @@ class MainLock(Protocol):
         """Say, for a person, who holds it; empty where nobody can tell."""
         ...
 
+    def close(self) -> None:
+        """Let go of what was kept to take it; it is not held."""
+        ...
+
 
 class Life(Protocol):
     """A farmer's own claims lock, held from registration to death."""
@@ -90,6 +94,10 @@ class Locks(Protocol):
 
     def forget(self, path: str) -> None:
         """Let go of a lock taken over."""
+        ...
+
+    def forget_all(self) -> None:
+        """Let go of all of them: until then their farmers seem alive to everybody else, later farmers of ours too."""
         ...
 
 
@@ -161,6 +169,11 @@ class KernelLocks:
         if fd is not None:
             os.close(fd)
 
+    def forget_all(self) -> None:
+        """Let go of all of them."""
+        while self._taken:
+            os.close(self._taken.popitem()[1])
+
 
 class KernelMainLock:
     """L as a kernel lock: one descriptor, kept; the file is never written."""
@@ -191,6 +204,10 @@ class KernelMainLock:
         except OSError:
             return ""
         return next((f"process {words[4]} on this node" for words in held if words[5] == inode), "")
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._fd)
 
 
 class KernelLife:
@@ -255,6 +272,11 @@ class Leases:
         if suspect is not None:
             suspect.release()
 
+    def forget_all(self) -> None:
+        """Let go of all of them."""
+        for path in list(self._suspects):
+            self.forget(path)
+
 
 class LeaseLock:
     """One lease of filelock, with a try-lock that answers instead of raising."""
@@ -313,6 +335,9 @@ class LeaseMainLock:
     def holder(self) -> str:
         """Name the holder."""
         return self._lock.holder()
+
+    def close(self) -> None:
+        """Nothing is kept."""
 
 
 class LeaseLife:

@@ -3,7 +3,8 @@
 With packs, a running task writes to the spool of its slot, a file inside the work directory, and its output is moved
 to the farmer's pack when it has ended. So a crash loses nothing: the auditor knows from the claims which task ran in
 which slot, and moves the spools of the dead into its own pack (`salvage`). Output is moved before the spool is
-emptied, so dying in between doubles a record and never loses one.
+emptied, so dying in between doubles a record and never loses one. Output that is long, or for which the pack has no
+room, becomes a file of its own by a rename: that takes no time, which is the loop's or the lock's, and no room.
 
 The danger is a daemon that a task left behind: it may still hold the spool, and would write into the next task's
 output. Killing a group does not reach it, and looking through /proc for it would cost more than the task. But a read
@@ -34,6 +35,9 @@ from pytaskfarmer.workdir.outputs import add_record
 MODES = ("auto", "files", "pack", "none")
 MOST_FILES = 10_000
 """The number of tasks up to which `auto` gives every task a file of its own."""
+
+_LONG = 1 << 26
+"""Bytes from which on output is not copied into a pack."""
 
 UNKNOWN = -1
 """The task id of output that a crash left and that no claims explain."""
@@ -110,8 +114,7 @@ class FileLogs(Logs):
         try:
             return disk.open(path, flags)
         except FileExistsError:
-            names = (f"{path}.{number}" for number in itertools.count(1))
-            disk.rename(path, next(name for name in names if not os.path.lexists(name)))
+            _make_way(path)
             return disk.open(path, flags)
 
     def resume(self, task_id: int, slot: int) -> int:
@@ -167,7 +170,7 @@ class PackLogs(Logs):
         _add_line(self._layout.spool(self._farmer, slot), text)
 
     def end(self, attempt: Attempt) -> None:
-        """Move the spool to the pack."""
+        """Move the spool to the pack, or make it a file of its own."""
         reader = self._readers.get(attempt.slot)
         if reader is None:
             return
@@ -175,21 +178,33 @@ class PackLogs(Logs):
         if reusable is None:
             reusable = self._no_strays()
         size = os.fstat(reader).st_size
-        if size:
-            if self._pack < 0:
-                self._pack = _open_pack(self._layout, self._farmer)
-            add_record(self._pack, attempt, reader, size)
-        if not reusable:
+        if size >= _LONG or (size and not self._packed(attempt, reader, size)):
+            self._set_apart(attempt)
+        elif not reusable:
             self._forget(attempt.slot)
         elif size:
             self._empty(attempt.slot)
+
+    def _packed(self, attempt: Attempt, reader: int, size: int) -> bool:
+        """Copy the spool to the pack; return False, with nothing copied, if there is no room."""
+        try:
+            if self._pack < 0:
+                self._pack = _open_pack(self._layout, self._farmer)
+            add_record(self._pack, attempt, reader, size)
+        except OSError:
+            return False
+        return True
+
+    def _set_apart(self, attempt: Attempt) -> None:
+        _set_apart(self._layout, self._layout.spool(self._farmer, attempt.slot), attempt.task.id)
+        os.close(self._readers.pop(attempt.slot))
 
     def where(self, task_id: int) -> str | None:
         """Return the command that prints it."""
         return f"pytaskfarmer logs {shlex.quote(self._layout.root)} {task_id}"
 
     def close(self) -> None:
-        """Remove the spools, except one whose output did not fit into the pack: an audit salvages that."""
+        """Remove the spools, except one whose output could not be moved at all."""
         for slot, reader in list(self._readers.items()):
             if os.fstat(reader).st_size == 0:
                 self._forget(slot)
@@ -226,7 +241,7 @@ def start(mode: str, layout: Layout, farmer: str, no_strays: Callable[[], bool] 
 
 
 def salvage(layout: Layout, dead: str, running: Mapping[int, tuple[int, int]], farmer: str) -> None:
-    """Move what the tasks of a dead farmer had printed into the pack of `farmer`, as outcome farmer_lost.
+    """Keep what the tasks of a dead farmer had printed: in the pack of `farmer`, as outcome farmer_lost, if not long.
 
     `running` maps each slot to the id and attempt of the task that was started there last. What is left of the dead
     must have been killed. Killed itself, it is repeated: some records are double then. Raises OSError.
@@ -240,10 +255,12 @@ def salvage(layout: Layout, dead: str, running: Mapping[int, tuple[int, int]], f
             source = disk.open(layout.spool(dead, slot), os.O_RDONLY)
             try:
                 facts = os.fstat(source)
-                if facts.st_size:
+                task_id, number = running.get(slot, (UNKNOWN, 0))
+                if facts.st_size >= _LONG and task_id != UNKNOWN:
+                    _set_apart(layout, layout.spool(dead, slot), task_id)
+                elif facts.st_size:
                     if pack < 0:
                         pack = _open_pack(layout, farmer)
-                    task_id, number = running.get(slot, (UNKNOWN, 0))
                     lost = Attempt(Task(task_id, ""), number, slot, Outcome.FARMER_LOST, 0, facts.st_mtime, 0)
                     add_record(pack, lost, source, facts.st_size)
             finally:
@@ -253,6 +270,20 @@ def salvage(layout: Layout, dead: str, running: Mapping[int, tuple[int, int]], f
             disk.close(pack)
     for slot in slots:
         disk.unlink(layout.spool(dead, slot))
+
+
+def _set_apart(layout: Layout, spool: str, task_id: int) -> None:
+    """Make a spool the file of its task."""
+    path = layout.log(task_id)
+    if os.path.lexists(path):
+        _make_way(path)
+    disk.rename(spool, path)
+
+
+def _make_way(path: str) -> None:
+    """Give the output of an earlier attempt the next number."""
+    names = (f"{path}.{number}" for number in itertools.count(1))
+    disk.rename(path, next(name for name in names if not os.path.lexists(name)))
 
 
 def _open_pack(layout: Layout, farmer: str) -> int:

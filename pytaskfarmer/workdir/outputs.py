@@ -89,11 +89,12 @@ def add_record(pack: int, attempt: Attempt, source: int, length: int) -> None:
 
 
 class Following:
-    """What tasks print into packs, as they end."""
+    """What tasks print, as they end, where the logs are packs."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._read: dict[str, int] = {}
+        self._apart: dict[int, int] = {}
 
     def skip(self) -> None:
         """Leave out what is there already."""
@@ -113,6 +114,10 @@ class Following:
                 if end > size:
                     break
                 self._read[pack] = end
+                yield output
+        for task_id in _with_files(self._layout, names, None):
+            for output in itertools.islice(_files(self._layout, task_id), self._apart.get(task_id, 0), None):
+                self._apart[task_id] = output.attempt
                 yield output
 
 

@@ -5,7 +5,9 @@ farmer, or an auditor that died too, had done. So the audit may be killed anywhe
 The order is what makes that true. What the dead had ended goes to the books first; then `toprocess` takes back what
 is named nowhere; then it is noted who was interrupted; and the claims of the dead go last.
 
-All functions here are for the holder of the main lock, in a section.
+All functions here are for the holder of the main lock, in a section. One of them runs a user's handler there, as
+`revision` does: after a crash that lost tasks which only the list knows, the list is read while the lock is held. To
+read it before would mean to find out twice what is lost, for the rarest of repairs.
 """
 
 import os

@@ -108,8 +108,7 @@ def withdraw(books: Books) -> None:
     except (OSError, FarmError):
         pass
     finally:
-        books.own.close()
-        books.life.drop()
+        books.close()
 
 
 def kill_leftovers(books: Books, attendance: Attendance, kill: KillLeftovers) -> None:

@@ -1,17 +1,19 @@
-"""What tasks returned: a file a farmer, with one record a result.
+"""What tasks returned: a file a farmer (NAME; see below for NAME.1, NAME.2 ...), with one record a result.
 
 A record is a line that says which attempt it was, how and when it ended, how many bytes follow and their CRC-32; then
 the bytes, and a newline. An attempt of a warm worker that failed has a record, too, of what it had handed over.
 
 A result is kept before its task is noted as ended, so a finished task that returned something has a record. A task that
 ran twice, since a crash came in between, has two: the latest counts. A record that a crash tore is the last of its
-file, since nobody but that farmer appends there, and it does not count.
+file, since nobody but that farmer appends there, and it does not count. Where a full disk tore one and it could not be
+cut off, its farmer goes on in another file, since readers would not find what comes after it.
 
 Where it still fails: like the logs, results are forced to the disk only now and then; a node that loses its power may
 lose the latest although the books know their tasks as finished.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import zlib
@@ -23,6 +25,7 @@ from pytaskfarmer.workdir.layout import Layout, disk
 
 _HEADER = re.compile(rb"(\d+) (\d+) ([a-z_]+) (-?\d+) (\d+\.\d+) (\d+) ([0-9a-f]{8})\n")
 _AT_A_TIME = 1 << 24
+_MOST_OPEN = 64
 _LONGEST_HEADER = 200
 
 
@@ -53,7 +56,8 @@ class Results:
     """Where the results of one farmer's tasks go; the file is made for the first of them."""
 
     def __init__(self, layout: Layout, farmer: str) -> None:
-        self._layout, self._farmer = layout, farmer
+        self._layout, self._name = layout, farmer
+        self._names = (f"{farmer}.{number}" for number in itertools.count(1))
         self._file, self._size = -1, 0
         self.unsynced = False
 
@@ -61,7 +65,7 @@ class Results:
         """Append a result. Raises OSError, with nothing appended."""
         if self._file < 0:
             os.makedirs(self._layout.results, exist_ok=True)
-            path = self._layout.results_of(self._farmer)
+            path = self._layout.results_of(self._name)
             self._file = disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             self._size = os.fstat(self._file).st_size
         header = b"%d %d %b %d %.6f %d %08x\n" % (
@@ -72,10 +76,19 @@ class Results:
         try:
             disk.append(self._file, record)
         except OSError:
-            disk.truncate(self._file, self._size)
+            self._take_back()
             raise
         self._size += len(record)
         self.unsynced = True
+
+    def _take_back(self) -> None:
+        """Cut off what was written of a record, or leave the file as it is and go on in another."""
+        try:
+            disk.truncate(self._file, self._size)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.close()
+            self._name = next(self._names)
 
     def sync(self) -> None:
         """Force what was kept to the disk. Raises OSError."""
@@ -85,11 +98,12 @@ class Results:
 
     def close(self) -> None:
         """Force what was kept to the disk, and let go of the file."""
+        if self._file < 0:
+            return
         with contextlib.suppress(OSError):  # as with the logs
             self.sync()
-        if self._file >= 0:
-            fd, self._file = self._file, -1
-            disk.close(fd)
+        fd, self._file, self.unsynced = self._file, -1, False
+        disk.close(fd)
 
 
 def latest(layout: Layout) -> dict[int, Result]:
@@ -119,7 +133,7 @@ def scan(path: str, offset: int = 0) -> Iterator[Result]:
 
 
 class Following:
-    """All results of a work directory, as they come."""
+    """All results of a work directory, as they come; a few dozen of its files are kept open."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -130,16 +144,25 @@ class Following:
         """Yield the results, with their bytes, that were added since the last call."""
         for name in _names(self._layout):
             path = self._layout.results_of(name)
-            if name not in self._files:
-                self._files[name] = disk.open(path, os.O_RDONLY)
-                self._read[name] = 0
-            yield from self._rest(name, path)
+            fd = self._files.get(name)
+            if fd is not None:
+                yield from self._rest(name, path, fd)
+                continue
+            fd = disk.open(path, os.O_RDONLY)
+            if len(self._files) < _MOST_OPEN:
+                self._files[name] = fd
+                yield from self._rest(name, path, fd)
+                continue
+            try:
+                yield from self._rest(name, path, fd)
+            finally:
+                os.close(fd)
 
-    def _rest(self, name: str, path: str) -> Iterator[tuple[Result, bytes]]:
-        fd = self._files[name]
+    def _rest(self, name: str, path: str, fd: int) -> Iterator[tuple[Result, bytes]]:
+        self._read.setdefault(name, 0)
         room = _AT_A_TIME
         while data := os.pread(fd, room, self._read[name]):
-            start = 0
+            start = end = 0
             while header := _HEADER.match(data, start):
                 result = _record(header, path, self._read[name])
                 begin, end = header.end(), header.end() + result.size
@@ -150,10 +173,10 @@ class Following:
             self._read[name] += start
             if start:
                 room = _AT_A_TIME
-            elif len(data) < room:
-                return
+            elif header is None or self._read[name] + end >= os.fstat(fd).st_size:
+                return  # not whole yet
             else:
-                room *= 2  # for a record that is longer
+                room = end + 1
 
     def close(self) -> None:
         """Let go of the files."""

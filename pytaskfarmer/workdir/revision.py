@@ -2,6 +2,11 @@
 
 A task that changes its place is first noted in this farmer's own claims, then removed from where it was, then put
 back, then noted as returned: whatever dies in between, the next audit finds it either here or there, never in both.
+
+The list is read in the section, and with it the user's handler runs there: the exception to the rule that none of their
+code does. What was compared must be what is taken over, while nobody else may take it over; and it is for the few
+moments in which a list has changed. A handler that takes long, or for ever, keeps all farmers of the list from their
+books meanwhile, as its reading before kept this one from opening.
 """
 
 import os
@@ -17,7 +22,7 @@ from pytaskfarmer.workdir.books import Books
 from pytaskfarmer.workdir.layout import Layout, disk
 from pytaskfarmer.workdir.register import Register
 from pytaskfarmer.workdir.roster import Attendance
-from pytaskfarmer.workdir.source import Fingerprint, Source, write_stack
+from pytaskfarmer.workdir.source import Fingerprint, Source, append_stack
 
 _NOWHERE, _FINISHED, _FAILED, _WAITING, _HELD = range(5)
 _PLACES = ("is lost", "has finished", "has failed", "has not run yet", "runs now")
@@ -50,7 +55,8 @@ def take_over(
         )  # fmt: skip
         books.give_back(books.own.held)
         if news.tasks > known.tasks:
-            _append_new(books, source, known.tasks)
+            new = (task for task in source.stream() if task[0] >= known.tasks)
+            append_stack(books.layout.toprocess, books.layout.draft(books.own.farmer.name), new)
     for number, what in (
         (len(differences.changed), "changed"),
         (len(differences.missing), "removed"),
@@ -58,16 +64,6 @@ def take_over(
     ):
         if number > 0:
             say(f"the list has changed: {number:,} line{'' if number == 1 else 's'} {what}")
-
-
-def _append_new(books: Books, source: Source, first: int) -> None:
-    private = books.layout.draft(books.own.farmer.name)
-    try:
-        write_stack(private, (task for task in source.stream() if task[0] >= first), None)
-        with open(private, "rb") as lines:
-            records.append(books.layout.toprocess, lines)
-    finally:
-        disk.unlink(private)
 
 
 def compare(

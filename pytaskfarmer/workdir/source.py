@@ -152,6 +152,16 @@ def write_stack(path: str, tasks: Iterable[tuple[int, bytes]], seed: str | None)
         disk.unlink(forward)
 
 
+def append_stack(path: str, draft: str, tasks: Iterable[tuple[int, bytes]]) -> None:
+    """Put tasks on top of the stack at `path`, the first of them uppermost, by way of a private `draft`."""
+    try:
+        write_stack(draft, tasks, None)
+        with open(draft, "rb") as lines:
+            records.append(path, lines)
+    finally:
+        disk.unlink(draft)
+
+
 def _lines_backwards(fd: int) -> Iterator[bytes]:
     end = os.fstat(fd).st_size
     rest = b""

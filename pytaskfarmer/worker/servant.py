@@ -38,7 +38,7 @@ class Servant(Protocol):
         """Run one task and return its result, if it has one: JSON text in UTF-8, or pickles.
 
         What a generator yields is handed over at once, piece by piece, so that a death loses only what was not yielded
-        yet; the last piece it should return.
+        yet; the last piece it should return. Where several tasks are in flight a generator is refused: the task fails.
         A `FarmError` makes the task fail with its one line in the log, any other exception with a traceback, and
         `SystemExit` with its status.
         """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import asyncio
 
 _DESCRIPTOR = struct.Struct("i")
-_ROOM_FOR_ONE = socket.CMSG_SPACE(_DESCRIPTOR.size)
+_ROOM_FOR_ONE = socket.CMSG_LEN(_DESCRIPTOR.size)
 _buffer = bytearray(wire.LARGEST_MESSAGE)  # a new one for each message would cost as much as a short call
 
 FAILED = 1
@@ -219,7 +219,7 @@ def answer(line: socket.socket, stage: Stage, call: Call, status: int, result: b
         if result is not None and len(result) > wire.SMALL_RESULT:
             send(line, call, result)
         elif result is not None:
-            done = done._replace(attempt=1, payload=result)
+            done = done._replace(kind=Kind.RETURNED, payload=result)
         line.send(wire.encode(done))
     except BrokenPipeError:
         pass  # the farmer has gone, and the next look at the line will say so

@@ -5,8 +5,8 @@
     CALL (id, attempt, slot, text) -> with the descriptor of the task's log
     CANCEL (slot) ->                  for one of several calls
     <- PART (slot, bytes)             of a result, as many as it takes
-    <- DONE (slot, status, cost, rest of the result)
-                                      all that the call printed is written, and the worker has let go of the log
+    <- DONE (id, slot, status, cost)  all that the call printed is written, and the worker has let go of the log
+    <- RETURNED (likewise, and bytes) DONE, with the rest of a result
 
 A worker that has read the end of the line ends. What it is doing at each instant it writes into shared memory (the
 mark), which survives its death: so of several tasks that it held, the farmer knows which one killed it.
@@ -52,13 +52,14 @@ class Kind(enum.IntEnum):
     CANCEL = 4
     PART = 5
     DONE = 6
+    RETURNED = 7
+
+
+ENDS = frozenset({Kind.DONE, Kind.RETURNED})
 
 
 class Message(NamedTuple):
-    """One message; what a kind does not need is 0. `status` is an exit status, `cpu` in seconds, `peak` in bytes.
-
-    `attempt` is 1 in a DONE that has the rest of a result, be it empty.
-    """
+    """One message; what a kind does not need is 0. `status` is an exit status, `cpu` in seconds, `peak` in bytes."""
 
     kind: Kind
     slot: int = 0

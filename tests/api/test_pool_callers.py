@@ -299,3 +299,71 @@ def test_processes_of_a_call(pool: Pool) -> None:
             return theirs.map(abs, numbers)
 
     assert [1, 2] == pool.apply(inner, ([-1, 2],))
+
+
+def test_cached_functions_of_a_script(run: Run) -> None:
+    """Travel by value like others, and are cached in the worker."""
+    source = """
+import functools, time
+from pytaskfarmer import Executor, Pool
+
+@functools.lru_cache(maxsize=7)
+def seen_at(x):
+    return time.perf_counter_ns()
+
+def twice(x):
+    return seen_at(x) == seen_at(x), seen_at.cache_parameters()["maxsize"]
+
+def main():
+    offset = 2
+    @functools.cache
+    def plus(x):
+        return x + offset
+    with Pool(1) as pool, Executor(1) as executor:
+        assert [(True, 7)] == pool.map(twice, [1])
+        first, second = pool.map(seen_at, [3, 3])
+        assert first == second
+        assert 5 == executor.submit(plus, 3).result()
+
+main()
+"""
+    assert "" == run(source)
+
+
+def test_a_module_that_makes_calls_when_it_is_imported(run: Run, tmp_path: Path) -> None:
+    """Its workers would import it, too, and theirs again: the first of them refuses, and says what to do."""
+    (tmp_path / "eager.py").write_text(
+        "from pytaskfarmer import Executor, Pool\n"
+        "def same(x):\n    return x\n"
+        "with Pool(1) as pool:\n    values = pool.map(same, [1])\n"
+    )
+    (tmp_path / "lazy.py").write_text(
+        "from pytaskfarmer import Pool\npool = Pool(1)\ndef same(x):\n    return x\n"  # it is used by others
+    )
+    source = """
+from pytaskfarmer import CannotTravel
+try:
+    import eager
+except CannotTravel as error:
+    print(error)
+import lazy
+print(lazy.pool.map(lazy.same, [1]))
+"""
+    refusal, values = run(source).splitlines()
+    assert 'a module makes calls while it is imported; let it do that `if __name__ == "__main__":`' in refusal
+    assert "[1]" == values
+
+
+@pytest.mark.parametrize("limit", [64, 32])
+def test_more_workers_than_descriptors(run: Run, limit: int) -> None:
+    """There are as many as `ulimit -n` allows, and a warning tells; nothing waits for ever."""
+    source = f"""
+import resource
+from pytaskfarmer import Pool
+resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))
+with Pool(40) as pool:
+    print(sum(pool.map(abs, range(100), chunksize=1)))
+"""
+    warning, value = run(source).splitlines()
+    assert warning.startswith("pytaskfarmer: 40 workers: more than `ulimit` allows; using ")
+    assert "4950" == value

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import called
 import psutil
 import pytest
 
-from pytaskfarmer import Pool
+from pytaskfarmer import BrokenPool, Pool
 from pytaskfarmer.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("no_leftovers")
@@ -305,3 +306,39 @@ def test_the_pool_s_directory_vanishes(no_leftovers: Path) -> None:
         pool.terminate()
         result.wait(5)
         assert result.ready()
+
+
+def test_a_farm_that_has_ended_says_why(tmp_path: Path) -> None:
+    """The last line of its log is in the exception."""
+    with Pool(1, workdir=tmp_path / "work") as pool:
+        pool.map(called.square, [1])
+        (farm,) = (child for child in psutil.Process().children() if "pytaskfarmer.api.host" in child.cmdline())
+        with (tmp_path / "work" / "farm.log").open("a") as log:
+            log.write("no more tasks are taken until this is over: No space left on device\n")
+        farm.kill()
+        words = r"the farm has ended \(exit status -9\): no more tasks are .*: No space left on device"
+        with pytest.raises(BrokenPool, match=words):
+            pool.apply(called.wait, (60,))
+
+
+def test_calls_that_cannot_be_written(run: Run) -> None:
+    """The exception names the file."""
+    source = """
+import resource
+from pytaskfarmer import Executor, Pool
+for make, call in (
+    (Pool, lambda pool: pool.map(len, [b"x" * 100_000])), (Executor, lambda pool: pool.submit(len, b"x" * 100_000)),
+):
+    with make(1) as pool:
+        call(pool)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, before[1]))
+        try:
+            call(pool)
+        except OSError as error:
+            print(error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+"""
+    told = run(source).splitlines()
+    assert 2 == len(told)
+    assert all(re.fullmatch(r"\[Errno 27\] File too large: '.*/pytaskfarmer-\w+/calls'", line) for line in told), told

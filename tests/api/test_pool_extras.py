@@ -40,7 +40,9 @@ for make in (
     lambda: Pool("two"), lambda: Executor("two"), lambda: Pool(timeout="1"), lambda: Pool(seed="a"),
     lambda: Pool(maxtasksperchild=1.5), lambda: Pool(initializer=3), lambda: Pool(workdir=5),
     lambda: Pool(initargs=5), lambda: Pool(cluster="slurm"), lambda: Pool(cluster=Slurm),
-    lambda: Executor(cluster=Slurm),
+    lambda: Executor(cluster=Slurm), lambda: Pool(workdir=""), lambda: Pool(retries=1.5), lambda: Pool(progress=1),
+    lambda: Pool(cluster=Slurm(time=0)), lambda: Pool(cluster=Slurm(workers=0)),
+    lambda: Pool(cluster=Slurm(options=["mem"])),
 ):
     try:
         make()
@@ -50,11 +52,19 @@ for make in (
 assert [] == os.listdir(os.environ["TMPDIR"])
 """
     told = run(source).splitlines()
-    assert 20 == len(told)
+    assert 26 == len(told)
     assert all(line.startswith(("UsageError ", "TypeError ")) for line in told), told
     assert "UsageError a timeout of 0 s leaves no time; it must be above 0." == told[0]
     assert "TypeError the number of workers must be a number, not 'two'" == told[9]
     assert told[18].endswith("Slurm'>: write Slurm(...) or GridEngine(...)")
+    assert [
+        "UsageError workdir='': name a directory, or leave it out.",
+        "TypeError retries=1.5: how often a call may run again, a number.",
+        "TypeError progress=1: True, False, or a function of two numbers.",
+        "UsageError time=0: a job needs some time; leave it out for the batch system's own limit.",
+        "UsageError workers=0: at least one, or leave it out.",
+        "TypeError options=['mem']: write them as a dictionary, a value None for a flag.",
+    ] == told[20:]
 
 
 def test_the_first_exception_by_number(ours: Pool) -> None:

@@ -341,3 +341,47 @@ def test_lines_that_were_torn(tmp_path: Path) -> None:
     with Pool(1, workdir=tmp_path / "work") as pool:
         assert [0, 1] == pool.map(called.square, range(2), 1)
         assert [4, 9] == pool.map(called.square, range(2, 4), 1)
+
+
+def test_what_cannot_be_read_any_more(tmp_path: Path) -> None:
+    """A directory that something else has written to is refused in plain words."""
+    with Pool(1, workdir=tmp_path / "work") as pool:
+        assert [0, 1] == pool.map(called.square, range(2), 1)
+    for name in ("calls.list", "calls.jobs"):
+        (tmp_path / "work" / name).write_bytes(b"\0\0\xff\n")
+        with pytest.raises(
+            UsageError, match=r"work: what it holds of earlier calls is damaged; name another workdir\."
+        ):
+            Pool(1, workdir=tmp_path / "work")
+
+
+@pytest.mark.parametrize("thing", ["list(range(4))", "range(4)", "tuple(range(4))"])
+def test_the_same_items_in_another_container(tmp_path: Path, thing: str) -> None:
+    """Are the same calls."""
+    for items in (range(4), eval(thing)):
+        with Pool(1, workdir=tmp_path / "work") as pool:
+            assert [0, 1, 4, 9] == pool.map(called.square, items)
+
+
+def test_sets_are_the_same_in_each_process(start: Start) -> None:
+    """Although the order of their elements is not."""
+    source = """
+import dataclasses, os, sys
+from pytaskfarmer import Pool
+
+@dataclasses.dataclass
+class Cut:
+    names: set
+
+def count(cut):
+    open("calls", "a").write("x")
+    return len(cut.names) if isinstance(cut, Cut) else len(cut)
+
+words = [f"word {n}" for n in range(50)]
+with Pool(1, workdir="work") as pool:
+    print(pool.map(count, [set(words), frozenset(words), Cut({frozenset(words[:3]), frozenset(words)})]))
+    print(os.path.getsize("calls"))
+"""
+    for seed in "123":
+        process = start(source, env={**os.environ, "PYTHONHASHSEED": seed})
+        assert ("[50, 50, 2]\n3\n", None) == process.communicate(timeout=30)

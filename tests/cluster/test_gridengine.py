@@ -136,7 +136,7 @@ def test_outside_of_a_job_nothing_is_known() -> None:
 def test_a_job() -> None:
     """An ordinary job is no array, although SGE_TASK_ID is set."""
     facts = contract.surroundings(JOB)
-    assert Allocation(job="12", node="node7", nodes=1, cpus=4, restarts=0, engine="gridengine") == facts
+    assert Allocation(job="12", node="node7", nodes=1, cpus=4, engine="gridengine") == facts
     assert ("12", False, None) == (facts.identity, facts.in_step_of_several_nodes, contract.end_time(facts))
     assert 4 == allocation.cpus(facts, range(64))
 
@@ -147,10 +147,9 @@ def test_an_element_of_an_array() -> None:
     assert ("12.3", 3) == (facts.identity, facts.array_task)
 
 
-def test_the_end_and_the_restart() -> None:
-    """Our script tells the end, Grid Engine that it runs for the second time."""
-    facts = engine.allocation(JOB | {"PYTASKFARMER_JOB_END": "1700000000", "RESTARTED": "1"})
-    assert (1_700_000_000.0, 1) == (engine.end_time(facts), facts.restarts)
+def test_the_end() -> None:
+    """Our script tells the end."""
+    assert 1_700_000_000.0 == engine.end_time(engine.allocation(JOB | {"PYTASKFARMER_JOB_END": "1700000000"}))
 
 
 def test_slots_on_several_hosts(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class Scripted:
         """Not asked."""
         raise NotImplementedError
 
-    def states(self, jobs: Sequence[str]) -> dict[str, State]:
+    def states(self, jobs: Sequence[str], patience: float = 60.0) -> dict[str, State]:
         """As they were said to be, or ended."""
         return {job: self._states.get(job, State.ENDED) for job in jobs}
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stand_ins
 from slurm_cluster import Cluster
 
 from pytaskfarmer import BrokenPool, Executor, Pool, Slurm, WorkerDied
+from pytaskfarmer.api import jobs
 
 TABLE = [[3, 4, 56, 7], [22, 5, 4, 5, 7], [11, 2, 545, 235, 6, 3], [22, 45, 6, 4]]
 """Rows of numbers, as in a well-known tutorial of pools on clusters."""
@@ -126,6 +128,38 @@ def test_a_held_job(slurm: Cluster, caplog: pytest.LogCaptureFixture) -> None:
         slurm.ask("scontrol", "release", job)
         assert [1, 2] == result.get(50)
     assert 1 == jobs_so_far(slurm) - before
+
+
+def test_a_batch_system_that_does_not_answer(slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results come all the same: no more than a few seconds are lost, and the pool ends."""
+    (tmp_path / "bin").mkdir()
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.write_text("#!/bin/sh\nexec sleep 300\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    monkeypatch.setattr(jobs, "_ANSWER", 0.5)
+    with Pool(cluster=Slurm(workers=1, options={"mem": 100}, allow_local=True)) as pool:
+        assert list(range(8)) == [number for number, _ in pool.map_async(node, range(8), chunksize=1).get(30)]
+
+
+@pytest.mark.parametrize(
+    ("scripts", "words"),
+    [
+        ({"sbatch": "echo no such partition >&2; exit 1"}, "sbatch refused the job: no such partition"),
+        ({}, "sbatch is not on PATH. Where jobs can be submitted, such as on a login node, it is"),
+    ],
+    ids=["refused", "not there"],
+)
+def test_jobs_that_cannot_be_submitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scripts: dict[str, str], words: str
+) -> None:
+    """The calls raise, with the reason, and nothing is left: there is no log to be read."""
+    with monkeypatch.context() as patch:
+        programs = stand_ins.prepare(tmp_path, patch)(**scripts)
+        patch.setenv("PATH", f"{programs}:/bin0")
+        with Pool(cluster=Slurm(allow_local=True)) as pool, pytest.raises(BrokenPool, match=words):
+            pool.map(abs, [-1])
+        assert ["tasks.txt"] == os.listdir()
 
 
 def jobs_so_far(slurm: Cluster) -> int:

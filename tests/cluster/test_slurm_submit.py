@@ -268,6 +268,7 @@ def test_a_job_inherits_nothing_of_the_job_around_it(fake: Fake, monkeypatch: py
         (["--handler", "nowhere"], "there is no handler named 'nowhere'"),
         (["--proc=0"], "0 slots cannot run anything"),
         (["--nodes=0"], "--nodes"),
+        (["--time=0"], "--time 0: a job needs some time"),
     ],
 )
 def test_what_cannot_be_obeyed_is_not_submitted(

@@ -114,3 +114,12 @@ def test_without_jobs_nothing_is_asked(fake: Fake) -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
     assert not (programs / "asked").exists()
+
+
+def test_jobs_of_a_batch_system_that_is_not_known(fake: Fake, capfd: pytest.CaptureFixture[str]) -> None:
+    """A note of another release of ours, perhaps, hides nothing of the rest."""
+    fake(squeue="echo '7|7|PENDING|Priority'")
+    noted("7")
+    noted("8", engine="pbs")
+    assert 0 == main(["status", "tasks.txt"])
+    assert "  7  waits: Priority" in capfd.readouterr().out

@@ -15,6 +15,9 @@ class Lines:
         return command("warm:Servant", {})
     def request(self, task, context):
         return task.text.encode()
+    def close(self):
+        with open("closed", "a") as file:
+            file.write("x")
 
 class Servant:
     def perform(self, request, task):
@@ -45,3 +48,17 @@ def test_stops_what_it_runs_and_begins_anew(farm: Farm, monkeypatch: pytest.Monk
     assert "Starting again." in farm.started[-1].output
     assert not alive(int((farm.directory / "pid").read_text()))
     farm.balance(7, "finished")
+    if warm:
+        assert "x" == (farm.directory / "closed").read_text(), "the runner is closed once, at the very end"
+
+
+def test_does_not_make_failures_forgotten(farm: Farm) -> None:
+    """A farmer with `--max-fails 2` that begins anew after a failure starts no more after the next one."""
+    claim = farm.layout.claim("${PYTASKFARMER_FARMER}")
+    evict = f"if mkdir first; then rm {claim}.lock; mv {claim} {claim}9; fi"
+    farm.write(["false", evict, "false", "true", "true"])
+    assert 3 == farm.run("-n", "1", "--max-fails", "2")
+    assert "Starting again." in farm.started[-1].output
+    assert "stopped by --max-fails 2" in farm.started[-1].output
+    farm.balance(5)
+    assert ([0, 2], [3, 4]) == (sorted(farm.ids("failed")), sorted(farm.ids("toprocess")))

@@ -104,6 +104,28 @@ class TestMaxFails:
         assert 1 == farm.run("-n", "1", "--max-fails", "2")
         farm.balance(6, "finished", "failed")
 
+    def test_is_silent_where_nothing_is_left_to_start(self, farm: Farm) -> None:
+        """A failure of the last task starts no words about tasks to come."""
+        farm.write(["true", "false"])
+        assert 1 == farm.run("-n", "2", "--max-fails", "1")
+        assert "no more are started" not in farm.started[-1].output
+        assert "max-fails" not in farm.started[-1].output
+
+    def test_is_silent_during_a_stop(self, farm: Farm, wait_until: WaitUntil) -> None:
+        """What fails while the farmer stops adds no second reason to the first."""
+        farm.write(
+            ["exec 3<> gate; trap 'touch asked; read -u 3; exit 0' TERM; while :; do sleep 0.01; done", "sleep 60"]
+        )
+        os.mkfifo(farm.directory / "gate")
+        started = farm.start("-n", "1", "--task-timeout", "0.3", "--grace", "60", "--max-fails", "1")
+        wait_until((farm.directory / "asked").exists, hopeless=started.over)
+        started.signal(signal.SIGTERM)
+        wait_until(lambda: "stopping" in started.output, hopeless=started.over)
+        release(farm.directory / "gate")
+        assert 3 == started.wait()
+        assert [0] == farm.ids("failed")
+        assert "too many" not in started.output
+
     def test_counts_tasks_and_not_attempts(self, farm: Farm) -> None:
         """An attempt that is tried again is no failed task."""
         farm.write(["[ $PYTASKFARMER_ATTEMPT = 2 ]", "true"])

@@ -105,12 +105,14 @@ def test_a_pattern_is_bytes_too(place: Path) -> None:
 
 
 def test_links(place: Path) -> None:
-    """A link to a file is a file, one to nothing is none; `**` does not follow one to a directory, a name does."""
+    """A link to a file is a file, one to nothing or itself none; `**` follows none to a directory, a name does."""
     Path("link.root").symlink_to("a.root")
     Path("gone.root").symlink_to("nothing")
     Path("d/loop").symlink_to("..")
 
-    assert ["link.root"] == tasks("[gl]*.root\n")
+    Path("circle.root").symlink_to("circle.root")
+    assert ["link.root"] == tasks("[cgl]*.root\n")
+    assert ["d/a.root"] == tasks("[cd]*/a.root\n")
     assert ["d/a.root"] == tasks("**/d/a.root\n")
     assert ["d/loop/c.txt"] == tasks("d/loop/*.txt\n")
 

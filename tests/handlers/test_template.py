@@ -93,6 +93,12 @@ class TestColumns:
         expected = ["r 'x y' '1 '", """r ' " , ' 2""", "r ' , ' 3", """r '5"' 6"""]
         assert expected == tasks(tmp_path / "x.csv", listed, "r {a} {b}")
 
+    @pytest.mark.timeout(20)
+    def test_many_blanks_within_a_value_of_csv(self, tmp_path: Path) -> None:
+        """A row with a hundred thousand blanks in a row takes no longer than any other of its length."""
+        wide = "x" + " " * 100_000 + "y"
+        assert [f"r '{wide}' 2"] == tasks(tmp_path / "x.csv", f"a,b\n{wide}  ,2", "r {a} {b}")
+
     def test_tabs_separate_where_asked(self, tmp_path: Path) -> None:
         """In TSV, blanks and commas are parts of a value."""
         assert ["r ' 1,2' 3"] == tasks(tmp_path / "x.tsv", "a\tb\n 1,2\t3\n", "r {a} {b}")

@@ -381,6 +381,21 @@ class TestClasses:
     @pytest.mark.parametrize(
         ("line", "told"),
         [
+            ("concurrency = 0", "concurrency is 0; it must be a whole number above 0"),
+            ("concurrency = '3'", "concurrency is '3'; it must be a whole number above 0"),
+            ("concurrency = None", "concurrency is None; it must be a whole number above 0"),
+            ("max_tasks = 0", "max_tasks is 0; it must be a whole number above 0, or None"),
+            ("max_tasks = 2.0", "max_tasks is 2.0; it must be a whole number above 0, or None"),
+        ],
+    )
+    def test_numbers_that_no_farmer_can_count_with(self, places: Places, module: Module, line: str, told: str) -> None:
+        """A runner of workers whose numbers are none is refused before anything is started."""
+        name = module(WORKER_RUNNER.replace("def worker", f"    self.{line}\n        def worker"))
+        assert f"{name}.Warm: {told}" == complaint(places, f"{name}.Warm")
+
+    @pytest.mark.parametrize(
+        ("line", "told"),
+        [
             ("def request(self, task, context): ...", "{} is no runner, since it has no method 'request'; add it"),
             ("self.concurrency = 1", "{} has a method 'worker', but no attribute 'concurrency'; set it in the constr"),
             ("self.max_tasks = None", "{} has a method 'worker', but no attribute 'max_tasks'; set it in the constr"),

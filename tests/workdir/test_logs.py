@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pytaskfarmer.task import Attempt, Outcome, Task
 from pytaskfarmer.workdir import logs
 from pytaskfarmer.workdir.layout import Layout, disk
-from pytaskfarmer.workdir.outputs import Output, latest, outputs, scan
+from pytaskfarmer.workdir.outputs import Following, Output, latest, outputs, scan
 
 FARMER = "node17-4711-abc"
 MIB = 1 << 20
@@ -353,7 +353,7 @@ def full(failing: str, times: int = 1) -> Callable[[str, object], None]:
 
 
 def test_a_full_disk_loses_no_output(layout: Layout, pack: logs.Logs, at_disk: Any) -> None:
-    """When the pack cannot grow, the output stays in the spool, and a second `end` moves it."""
+    """When the pack cannot grow, the output becomes a file of its own, the pack stays whole, and the slot is free."""
     run(pack, 1, 0, "echo one")
     pack.end(ended(1))
     run(pack, 2, 0, f"head -c {3 * MIB} /dev/zero")
@@ -364,23 +364,77 @@ def test_a_full_disk_loses_no_output(layout: Layout, pack: logs.Logs, at_disk: A
             raise error
 
     at_disk(second_block_fails)
-    with pytest.raises(OSError, match="full"):
-        pack.end(ended(2))
-    assert [(1, 1, b"one\n")] == everything(layout)
     pack.end(ended(2))
-    assert [(1, 1, b"one\n"), (2, 1, bytes(3 * MIB))] == everything(layout)
+    assert [(2, 1, bytes(3 * MIB)), (1, 1, b"one\n")] == everything(layout)
+    assert bytes(3 * MIB) == Path(layout.log(2)).read_bytes()
+    run(pack, 3, 0, "echo three")
+    pack.end(ended(3))
+    assert [(1, 1, b"one\n"), (3, 1, b"three\n")] == everything(layout)[1:]
 
 
-def test_output_that_never_fitted_survives_the_farmer(layout: Layout, at_disk: Any) -> None:
-    """A farmer that leaves while its pack cannot grow leaves the spool, and an audit salvages it."""
+def test_output_that_could_not_be_moved_survives_the_farmer(layout: Layout, at_disk: Any) -> None:
+    """A farmer that leaves while nothing at all can be moved leaves the spool, and an audit salvages it."""
     farm = logs.start("pack", layout, FARMER)
     run(farm, 2, 0, "echo two")
-    at_disk(full("append"))
-    with pytest.raises(OSError, match="full"):
+
+    def nothing_works(operation: str, _where: object) -> None:
+        if operation in {"append", "rename"}:
+            raise OSError(errno.EDQUOT, "no more")
+
+    at_disk(nothing_works)
+    with pytest.raises(OSError, match="no more"):
         farm.end(ended(2))
     farm.close()
+    disk.before = None
     logs.salvage(layout, FARMER, {0: (2, 1)}, "auditor")
     assert [(2, 1, b"two\n")] == everything(layout)
+
+
+class TestLongOutput:
+    """What is too long to be copied while everybody waits becomes a file of its own."""
+
+    @pytest.fixture(autouse=True)
+    def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Call a thousand bytes long."""
+        monkeypatch.setattr(logs, "_LONG", 1000, raising=False)
+
+    def test_is_renamed(self, layout: Layout, pack: logs.Logs, at_disk: Any) -> None:
+        """Nothing is copied, and earlier attempts stay what they are: in the pack, or a file with a number."""
+        run(pack, 7, 0, "echo first")
+        pack.end(ended(7, start=1000.0))
+        calls: list[str] = []
+        at_disk(lambda operation, _where: calls.append(operation))
+        for number in (2, 3):
+            run(pack, 7, 0, f"head -c 1000 /dev/zero; echo {number}")
+            pack.end(ended(7, number=number))
+        assert "append" not in calls
+        expected = [b"first\n", bytes(1000) + b"2\n", bytes(1000) + b"3\n"]
+        assert expected == [data for _, _, data in everything(layout, ids=[7])]
+        assert expected[2] == content(latest(layout, 7))
+        run(pack, 8, 0, "echo short")
+        pack.end(ended(8))
+        assert [(7, 1, b"first\n"), (8, 1, b"short\n")] == everything(layout)[2:]
+
+    def test_of_the_dead_is_renamed(self, layout: Layout, at_disk: Any) -> None:
+        """So an audit does not hold the lock for as long as it takes to copy; what nobody explains is copied."""
+        dead = logs.start("pack", layout, FARMER)
+        for slot in range(2):
+            run(dead, slot, slot, f"head -c 1000 /dev/zero; echo {slot}")
+        calls: list[str] = []
+        at_disk(lambda operation, _where: calls.append(operation))
+        logs.salvage(layout, FARMER, {0: (0, 1)}, "auditor")
+        assert 1 == calls.count("append")
+        assert [(0, 1, bytes(1000) + b"0\n"), (logs.UNKNOWN, 0, bytes(1000) + b"1\n")] == everything(layout)
+
+    def test_is_followed(self, layout: Layout, pack: logs.Logs) -> None:
+        """Whoever follows what tasks print is given long output as well, each attempt once."""
+        following = Following(layout)
+        heard = []
+        for number, size in ((1, 1000), (2, 10), (3, 2000)):
+            run(pack, 7, 0, f"head -c {size} /dev/zero")
+            pack.end(ended(7, number=number))
+            heard.append([output.length for output in following.new()])
+        assert [[1000], [10], [2000]] == heard
 
 
 def test_salvage_keeps_what_running_tasks_had_printed(layout: Layout) -> None:

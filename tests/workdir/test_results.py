@@ -111,3 +111,76 @@ def test_follow_any_length(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> N
         file.write(whole[-3:])
     assert data[-1:] == [value for _, value in following.new()]
     following.close()
+
+
+def test_an_unfinished_record_is_not_read_again_and_again(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a long record is not whole, one block of it is read a time; when it is, the record is read once."""
+    monkeypatch.setattr(results, "_AT_A_TIME", 64)
+    kept = Results(layout, "one")
+    kept.keep(attempt(0), bytes(100_000))
+    kept.close()
+    path = layout.results_of("one")
+    with open(path, "rb") as file:
+        whole = file.read()
+    os.truncate(path, 90_000)
+    read, pread = [0], os.pread
+
+    def counted(fd: int, size: int, offset: int) -> bytes:
+        data = pread(fd, size, offset)
+        read[0] += len(data)
+        return data
+
+    monkeypatch.setattr(os, "pread", counted)
+    following = results.Following(layout)
+    assert [] == list(following.new())
+    assert read[0] <= 64
+    with open(path, "ab") as file:
+        file.write(whole[90_000:])
+    assert [100_000] == [len(data) for _, data in following.new()]
+    assert read[0] <= len(whole) + 3 * 64
+    following.close()
+
+
+def test_many_farmers_are_followed_with_few_descriptors(layout: Layout) -> None:
+    """Results of 200 farmers are followed, in two rounds, and only a few dozen of their files are kept open."""
+    before = len(os.listdir("/proc/self/fd"))
+    following = results.Following(layout)
+    for visit in range(2):
+        for number in range(200):
+            kept = Results(layout, f"farmer{number:03}")
+            kept.keep(attempt(number), b"%d %d" % (visit, number))
+            kept.close()
+        assert [b"%d %d" % (visit, number) for number in range(200)] == [data for _, data in following.new()]
+        assert len(os.listdir("/proc/self/fd")) - before <= 64
+    assert [] == list(following.new())
+    following.close()
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
+def test_a_torn_record_that_stays_hides_nothing_behind_it(layout: Layout) -> None:
+    """Where a write fails half-way and cannot be taken back, what is kept later is read, and all of it is followed."""
+    kept = Results(layout, "one")
+    kept.keep(attempt(0), b"first")
+    following = results.Following(layout)
+    assert [b"first"] == [data for _, data in following.new()]
+
+    def fail(operation: str, where: object) -> None:
+        if operation == "append":
+            assert isinstance(where, int)
+            os.write(where, b"1 1 success 0 101.000000 1000 00000000\nhalf")
+        if operation in {"append", "truncate"}:
+            raise OSError(28, "No space left on device")
+
+    for number in (1, 2):
+        disk.before = fail
+        try:
+            with pytest.raises(OSError, match="No space"):
+                kept.keep(attempt(number), b"lost")
+        finally:
+            disk.before = None
+        kept.keep(attempt(number), b"kept %d" % number)
+        assert [b"kept %d" % number] == [data for _, data in following.new()]
+    kept.close()
+    following.close()
+    assert {0: b"first", 1: b"kept 1", 2: b"kept 2"} == read(layout)
+    assert ["one", "one.1", "one.2"] == sorted(os.listdir(layout.results))
