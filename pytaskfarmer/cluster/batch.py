@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 
 from pytaskfarmer.cluster import notes
-from pytaskfarmer.cluster.contract import BatchError, Engine, Plan, Sight, State, load
+from pytaskfarmer.cluster.contract import ENGINES, BatchError, Engine, Plan, Sight, State, load
 from pytaskfarmer.errors import FarmError
 from pytaskfarmer.workdir.layout import Layout
 
@@ -56,7 +56,7 @@ def sights(layout: Layout, patience: float) -> list[tuple[notes.Job, Sight]]:
 
     A batch system that gives no answer within `patience` seconds leaves its jobs `UNKNOWN`.
     """
-    known = notes.read(layout).jobs.values()
+    known = _jobs(layout)
     found: dict[str, Sight] = {}
     for name in dict.fromkeys(job.engine for job in known):
         found |= load(name).look([job.id for job in known if job.engine == name], patience)
@@ -65,7 +65,7 @@ def sights(layout: Layout, patience: float) -> list[tuple[notes.Job, Sight]]:
 
 def cancel(layout: Layout) -> list[str]:
     """Cancel every job that was submitted for a work directory and has not ended; return their ids."""
-    known = notes.read(layout).jobs.values()
+    known = _jobs(layout)
     cancelled: list[str] = []
     for name in dict.fromkeys(job.engine for job in known):
         engine = load(name)
@@ -74,3 +74,8 @@ def cancel(layout: Layout) -> list[str]:
         engine.cancel(left)
         cancelled += left
     return cancelled
+
+
+def _jobs(layout: Layout) -> list[notes.Job]:
+    """Return the jobs that were submitted for a work directory, but for those of batch systems that are not known."""
+    return [job for job in notes.read(layout).jobs.values() if job.engine in ENGINES]

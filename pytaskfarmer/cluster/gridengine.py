@@ -170,7 +170,7 @@ def _output(plan: Plan) -> str:
     if match := _FORBIDDEN_IN_PATHS.search(path):
         raise UsageError(f"{path}: Grid Engine cannot write to a path with {match[0]!r} in it. Choose another.")
     number = "$JOB_ID.$TASK_ID" if plan.farmers > 1 else "$JOB_ID"
-    return f'":{path.replace("{job}", number)}"'  # behind a colon: else one in the path would end a host's name
+    return f'":{number.join(path.rsplit("{job}", 1))}"'  # behind a colon: else one in the path would end a host's name
 
 
 def _value(key: str, text: str) -> str:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pytaskfarmer.cluster.contract import ENGINES
 from pytaskfarmer.errors import WorkdirError
 from pytaskfarmer.workdir.layout import Layout
 
@@ -48,9 +47,7 @@ def read(layout: Layout) -> Notes:
     notes = Notes()
     for facts in _lines(layout.job_notes):
         match facts:
-            case {"submitted": str(job), "engine": str(engine), "at": float(at), "follows": [*follows]} if (
-                engine in ENGINES
-            ):
+            case {"submitted": str(job), "engine": str(engine), "at": float(at), "follows": [*follows]}:
                 notes.jobs[job] = Job(job, engine, at, tuple(map(str, follows)))
             case {"began": str(job), "ended": int(ended)}:
                 notes.begun[job] += 1

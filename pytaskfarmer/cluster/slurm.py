@@ -144,7 +144,7 @@ def _directives(plan: Plan) -> list[tuple[str, str | None]]:
     options: list[tuple[str, str | None]] = [
         ("job-name", plan.name),
         ("chdir", plan.directory),
-        ("output", plan.output.replace("%", "%%").replace("{job}", "%j")),
+        ("output", _pattern(plan.output)),
         ("open-mode", "append"),  # a job that runs again must not wipe what it said before
         ("nodes", str(plan.nodes)),
         ("ntasks-per-node", str(plan.farmers_per_node)),
@@ -161,6 +161,15 @@ def _directives(plan: Plan) -> list[tuple[str, str | None]]:
     if plan.after and any(key == "dependency" for key, _ in plan.options):
         raise UsageError("--after and --sbatch dependency=...: use one of them.")
     return [*options, ("dependency", ",".join(dependency))] if dependency else options
+
+
+def _pattern(path: str) -> str:
+    """Return a path as `--output` wants it, where a backslash would switch all patterns off."""
+    if "\\" in path:
+        raise UsageError(
+            f"{os.path.dirname(path)}: Slurm cannot write to a path with a backslash in it. Choose another."
+        )
+    return "%j".join(path.replace("%", "%%").rsplit("{job}", 1))  # the last: a list may be called so
 
 
 def _directive(key: str, value: str) -> str:

@@ -233,7 +233,7 @@ def test_a_qsub_without_an_id(programs: Path) -> None:
 def test_without_programs(programs: Path) -> None:
     """Where Grid Engine's programs are missing, states are unknown and wishes are errors."""
     assert {"1": State.UNKNOWN} == engine.states(["1"])
-    with pytest.raises(BatchError, match=r"^qdel: No such file or directory\.$"):
+    with pytest.raises(BatchError, match=r"^qdel is not on PATH\. Where jobs can be submitted, .*`module load`\.$"):
         engine.cancel(["1"])
 
 

@@ -14,6 +14,7 @@ from pytaskfarmer.cli import handing_on
 from pytaskfarmer.cli.main import main
 from pytaskfarmer.cluster import batch, contract, notes, program
 from pytaskfarmer.cluster.contract import BatchError, Plan, Sight, State
+from pytaskfarmer.cluster.gridengine import GridEngine
 from pytaskfarmer.cluster.slurm import Slurm, parse
 from pytaskfarmer.errors import UsageError
 from pytaskfarmer.workdir.layout import Layout
@@ -70,6 +71,13 @@ def test_every_wish_becomes_an_option() -> None:
     assert "--nodes=4 --ntasks-per-node=2 --cpus-per-task=16 /venv" in Slurm().render(plan)
 
 
+def test_only_the_last_mark_is_the_job() -> None:
+    """A list may be called `{job}.txt`."""
+    plan = replace(PLAN, output="/w/{job}.txt_workdir/jobs/{job}.out")
+    assert "#SBATCH --output='/w/{job}.txt_workdir/jobs/%j.out'\n" in Slurm().render(plan)
+    assert '#$ -o ":/w/{job}.txt_workdir/jobs/$JOB_ID.out"\n' in GridEngine().render(plan)
+
+
 def test_a_percent_sign_is_no_pattern() -> None:
     """A directory with a `%` in its name stays that directory."""
     assert "/a%%j/%j.out" == directives(Slurm().render(replace(PLAN, output="/a%j/{job}.out")))["output"]
@@ -81,10 +89,14 @@ def test_a_percent_sign_is_no_pattern() -> None:
         ({"name": "two\nlines"}, "line end"),
         ({"options": (("comment", "a\n#SBATCH --x"),)}, "line end"),
         ({"after": ("5",), "options": (("dependency", "singleton"),)}, "one of them"),
+        ({"output": "/w/back\\slash/{job}.out"}, "/w/back.slash: Slurm cannot write .* backslash"),
     ],
 )
 def test_what_no_script_can_say_is_refused(changes: dict[str, object], word: str) -> None:
-    """A line end would begin another line of the script; two dependencies would silently be one."""
+    """A line end would begin another line of the script; two dependencies would silently be one.
+
+    Behind a backslash in the path of the output Slurm would not replace the job's number, and fail to open it.
+    """
     with pytest.raises(UsageError, match=word):
         Slurm().render(replace(PLAN, **changes))  # type: ignore[arg-type]
 
