@@ -6,7 +6,7 @@ INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 REQUIRED := tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]
 
 .PHONY: which-python demo docs test test-oldest proof bench lint
-demo: .venv/installed ; $(ACTIVATE) sh examples/hep_cuts/demo.sh
+demo: .venv/installed ; $(ACTIVATE) sh examples/hello/demo.sh && sh examples/hep_cuts/demo.sh
 docs: .venv/testable ; $(ACTIVATE) python -m sphinx -W --keep-going -n -q -d .cache/doctrees docs .cache/manual && echo ".cache/manual/index.html"
 test: .venv/testable ; $(ACTIVATE) python -m pytest -n 2 --dist loadgroup $(ARGS)
 test-oldest: .venv/oldest/complete ; $(ACTIVATE) PYTHONPATH="$(CURDIR)/.venv/oldest" python -m pytest tests/workdir $(ARGS)

@@ -3,6 +3,7 @@
 From Python, `Pool` takes the calls of `multiprocessing.Pool` and `Executor` is a `concurrent.futures.Executor`.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 __version__ = "1.0.0"
 
+_here = os.path.dirname(__file__)
+if not os.path.isdir(os.path.join(_here, "runners")):  # a checkout, where runners and handlers are beside this folder
+    __path__.append(os.path.dirname(_here))
+
 _PUBLIC = {
     "Executor": "pytaskfarmer.api.executor",
     "Pool": "pytaskfarmer.api.pool",
@@ -24,6 +29,7 @@ _PUBLIC = {
     "RemoteError": "pytaskfarmer.api.faults",
     "BrokenPool": "pytaskfarmer.api.faults",
 }
+__all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> object:

@@ -235,10 +235,11 @@ class Farmer:
                 break
             chosen.append(Place(*following, self._slots.take()))
             self._own.start(*chosen[-1])
-        try:
-            self._own.flush()
-        except OSError as error:
-            self._visits.trouble(error)
+        if chosen or not self._visits.in_trouble:  # else the next visit tries, and counts its failures
+            try:
+                self._own.flush()
+            except OSError as error:
+                self._visits.trouble(error)
         for place in chosen:
             self._start(place)
 
@@ -312,6 +313,7 @@ class Farmer:
             tally = self._tally
             tally.running, tally.held = self._slots.running, self._own.count
             tally.waiting, tally.company = self._books.waiting(), self._visits.leaving.company
+            tally.in_trouble = self._visits.in_trouble
             if tally.company:
                 tally.before = None  # what others did in the meantime is not known any more
             self._observer.tick(tally)

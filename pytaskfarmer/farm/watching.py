@@ -11,7 +11,7 @@ class Tally:
     """The numbers of a farmer at work.
 
     `tasks` is the length of the list; `before` what was done when this farmer came, None where it did not look, and
-    `failed_before` what of that had failed;
+    `failed_before` what of that had failed; `in_trouble` whether nothing is started for now, since a disk is full;
     `waiting` an estimate of what is in `toprocess`; `company` the number of other farmers. The rest counts what this
     farmer did or holds.
     """
@@ -27,6 +27,7 @@ class Tally:
     started: int = 0
     running: int = 0
     held: int = 0
+    in_trouble: bool = False
 
 
 @dataclass(frozen=True, slots=True)

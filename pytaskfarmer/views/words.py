@@ -81,7 +81,7 @@ def progress_line(tally: Tally, seconds: float) -> str:
     rate = ended / seconds if seconds > 0 else 0.0
     if rate > 0:
         parts.append(f"{rate:.3g}/s")
-        if not tally.company and left(tally) and ended >= max(_ENDS_THAT_TELL, tally.running):
+        if not (tally.company or tally.in_trouble) and left(tally) and ended >= max(_ENDS_THAT_TELL, tally.running):
             parts.append(f"about {format_duration(left(tally) / rate)} to go")
     return ", ".join(parts)
 

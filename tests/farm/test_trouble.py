@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,28 @@ class Erring:
             raise SystemExit(0)
         return RETURNS[task.text] if task.text in RETURNS else Command(("bash", "-c", task.text))
 """
+
+
+class TestFullDisk:
+    """The work directory has a disk of its own, of a megabyte."""
+
+    def test_ends_a_farmer_that_can_do_nothing(self, farm: Farm) -> None:
+        """Where not even a note fits, the farmer gives up with status 3; with more room the next run loses nothing."""
+        farm.workdir.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "small", str(farm.workdir)]
+        if subprocess.run(mount, check=False, capture_output=True).returncode:
+            pytest.skip("cannot mount")
+        try:
+            farm.write([f"sleep 0.0{n % 3}; head -c 60000 /dev/zero | tr '\\0' x; echo" for n in range(30)])
+            assert 3 == farm.run("-n", "4", seconds=30), farm.started[-1].output
+            assert "the work directory cannot be written: nothing is lost" in farm.started[-1].output
+            assert "to go" not in farm.started[-1].output.rpartition("no more tasks are taken")[2]
+            subprocess.run(["mount", "-o", "remount,size=8m", str(farm.workdir)], check=True)
+            assert 0 == farm.run("--retry-failed"), farm.started[-1].output
+            farm.balance(30, "finished")
+        finally:
+            farm.end()
+            subprocess.run(["umount", "-l", str(farm.workdir)], check=True)
 
 
 def test_a_runner_that_errs_fails_its_task(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:

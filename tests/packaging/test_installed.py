@@ -273,3 +273,12 @@ def test_the_entry_points_are_the_built_in_names(kind: str) -> None:
 def test_the_citation_is_of_this_version() -> None:
     """CITATION.cff names the version that is here."""
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_a_checkout_can_be_imported_as_it_is(tmp_path: Path) -> None:
+    """Where nothing is installed, or the folder of a checkout comes first, runners and handlers are found beside it."""
+    copy_tree(tmp_path / "checkout")
+    code = "import pytaskfarmer.runners.shell, pytaskfarmer.handlers.lines as l; print(l.__file__)"
+    words = [sys.executable, "-S", "-c", code]
+    told = subprocess.run(words, cwd=tmp_path / "checkout", capture_output=True, text=True, check=False)
+    assert (f"{tmp_path}/checkout/handlers/lines.py\n", "") == (told.stdout, told.stderr)
