@@ -43,18 +43,24 @@ class DefinitionError(FarmError, ValueError):
 
 
 class UnknownName(FarmError, LookupError):
-    """No runner or handler of that name; the text lists the known ones and the closest, or gives another `hint`."""
+    """No runner or handler of that name; the text lists the known ones and the closest, or gives another `hint`.
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
-        known = tuple(sorted(known))
-        super().__init__(kind, name, known, hint)
-        self.kind, self.name, self.known, self.hint = kind, name, known, hint
+    `unread` are the files that may define it, each with what is wrong there.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "", unread: Iterable[str] = ()) -> None:
+        known, unread = tuple(sorted(known)), tuple(unread)
+        super().__init__(kind, name, known, hint, unread)
+        self.kind, self.name, self.known, self.hint, self.unread = kind, name, known, hint, unread
 
     def __str__(self) -> str:
         close = difflib.get_close_matches(self.name, self.known, n=1)
         hint = self.hint or (f"Did you mean {close[0]!r}?" if close else "")
+        more = f"; and {len(self.unread) - 3} more" if len(self.unread) > 3 else ""
+        unread = f" Could not be read: {'; '.join(self.unread[:3])}{more}." if self.unread else ""
         return (
             f"there is no {self.kind} named {self.name!r}.{' ' if hint else ''}{hint} Known: {', '.join(self.known)}."
+            f"{unread}"
         )
 
 

@@ -36,7 +36,7 @@ def farmed(states: list[str], concurrency: int) -> list[Record]:
     with tempfile.TemporaryDirectory() as directory:
         tasks = Path(directory) / "states.txt"
         tasks.write_text("".join(f"breweries:count {state}\n" for state in states))
-        farm = [sys.executable, "-m", "pytaskfarmer"]
+        farm = [sys.executable, "-P", "-m", "pytaskfarmer"]
         options = ["-r", "python", "-R", f"path={Path(__file__).parent}", "-R", f"concurrency={concurrency}"]
         subprocess.run([*farm, "run", *options, "--proc", "1", "--quiet", tasks], check=True)
         lines = subprocess.run([*farm, "results", tasks], check=True, capture_output=True, text=True).stdout

@@ -6,7 +6,7 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 python=${PYTHON:-python3}
 
-"$python" -c 'import pytaskfarmer.runners' 2>/dev/null || {
+"$python" -P -c 'import pytaskfarmer.runners' 2>/dev/null || {
     echo "demo.sh: $python has no package pytaskfarmer; set PYTHON to the interpreter it is installed for" >&2
     exit 2
 }

@@ -2,10 +2,12 @@
 
 Those are recognised by their number, their function's name, and the digest of each chunk. The digest is that of plain
 pickles, in which `__main__` is a name: what cloudpickle makes of a class that is defined there differs in each process.
-So does the order in which a set has its elements: sets are digested as sorted lists.
+So does the order in which a set has its elements: sets are digested as sorted lists. A function that has changed is no
+reason to refuse, since a change may not matter; but it is told.
 """
 
 import hashlib
+import logging
 import pickle
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,10 +15,14 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from pytaskfarmer.api import travel
-from pytaskfarmer.api.request import JobLine, Slice
+from pytaskfarmer.api.likeness import differ, likeness
+from pytaskfarmer.api.request import APPLY, STAR, JobLine, Slice
 from pytaskfarmer.api.session import Session
 from pytaskfarmer.api.verdicts import Job
 from pytaskfarmer.errors import UsageError
+
+_logger = logging.getLogger("pytaskfarmer")
+_METHODS = {STAR: "starmap", APPLY: "apply"}
 
 
 class Chunk(NamedTuple):
@@ -57,12 +63,20 @@ class Chunks:
     def announce(
         self, number: int, func: Callable[..., Any], packed: bytes, how: str, size: int, calls: int | None = None
     ) -> None:
-        """Begin a job of so many calls, or of any number. Raises `UsageError` if an earlier caller's was another."""
+        """Begin a job of so many calls, or of any number. Raises `UsageError` if an earlier caller's was another.
+
+        Warns if the function has changed, each time: what stays on record is the first one's likeness.
+        """
         name = f"{travel.name_of(func)} {how} {calls}"
         known = self._session.known(number)
         if known is not None and known.name != name:
-            raise self._others(number)
-        self._session.outbox.announce(JobLine(number, self._session.outbox.pack(packed), how, size, name))
+            raise self._others(number, f"was {_told(known.name, name)}, and is now {_told(name, known.name)}")
+        like = likeness(func) if self._named else ""
+        if known is not None and self._session.listed(number, 0):
+            if differ(known.likeness, like):
+                self._warn(func)
+            like = known.likeness
+        self._session.outbox.announce(JobLine(number, self._session.outbox.pack(packed), how, size, name, like))
 
     def submit(self, job: Job, chunks: Sequence[Chunk]) -> None:
         """Let chunks be called, as far as that was not done before. Raises `UsageError` as `announce` does."""
@@ -70,7 +84,9 @@ class Chunks:
         known = [session.listed(number, chunk.first) for chunk in chunks]
         for old, chunk in zip(known, chunks, strict=True):
             if old is not None and (old.count, old.digest) != (chunk.calls, chunk.digest):
-                raise self._others(number)
+                last = chunk.first + max(old.count, chunk.calls) - 1
+                which = f"call {chunk.first}" if last == chunk.first else f"one of the calls {chunk.first} to {last}"
+                raise self._others(number, f"had other arguments than now in {which}")
         new = [
             Slice(number, session.outbox.pack(chunk.data), chunk.first, 0, chunk.calls, chunk.digest)
             for old, chunk in zip(known, chunks, strict=True)
@@ -81,11 +97,32 @@ class Chunks:
                 session.resume(job, old.first)
         session.submit(job, new)
 
-    def _others(self, number: int) -> UsageError:
+    def _others(self, number: int, how: str) -> UsageError:
         return UsageError(
-            f"{self._root}: its calls number {number} are others than these. Make the same calls in the same order as "
-            "before, or name another workdir."
+            f"{self._root}: map {number + 1} of this directory {how}. Make the same calls in the same order as before, "
+            "name another workdir, or remove this one."
         )
+
+    def _warn(self, func: Callable[..., Any]) -> None:
+        _logger.warning(
+            "pytaskfarmer: the function %s, or what it uses, has changed since its calls in %s were made; results of "
+            "before are used. Remove the directory to make them anew.",
+            _short(travel.name_of(func)),
+            self._root,
+        )
+
+
+def _told(name: str, other: str) -> str:
+    """Return in words what the calls of a job are, and by which method they were made if that is another."""
+    (function, how, calls), others = name.rsplit(" ", 2), other.rsplit(" ", 2)
+    what = "calls" if calls == "None" else "1 call" if calls == "1" else f"{int(calls):,} calls"
+    method = "imap" if calls == "None" else _METHODS.get(how, "map")
+    by = "" if how == others[1] and (calls == "None") == (others[2] == "None") else f" by {method}"
+    return f"{what} of {_short(function)}{by}"
+
+
+def _short(function: str) -> str:
+    return function.removeprefix("__main__.")
 
 
 def _digest(items: Sequence[Any]) -> str:

@@ -94,7 +94,7 @@ class LocalFarm:
         with contextlib.suppress(OSError):
             if not os.statvfs(self._desk.root).f_bavail:
                 return f"{why}: no space is left for {self._desk.root}"
-        return why
+        return f"{why}: {lines[-1] if lines else 'its log says nothing'}"
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -21,13 +21,17 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobLine:
-    """One function for many calls, in chunks of so many; `name` recognises it when the calls are made again."""
+    """One function for many calls, in chunks of so many.
+
+    `name` recognises it when the calls are made again, and `likeness` tells whether the function has changed.
+    """
 
     job: int
     function: Place
     how: str = ONE
     chunk: int = 1
     name: str = ""
+    likeness: str = ""
 
     def line(self) -> str:
         """Return it as text."""

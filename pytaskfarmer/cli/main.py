@@ -1,5 +1,6 @@
 """The commands `pytaskfarmer ...`: which there are, and what every one of them does with an error."""
 
+import difflib
 import importlib
 import io
 import os
@@ -29,8 +30,9 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
-            hint = f" Did you mean: pytaskfarmer run {shlex.quote(cmd_name)}" if os.path.isfile(cmd_name) else ""
-            raise UsageError(f"there is no command {cmd_name!r}. The commands are {', '.join(_COMMANDS)}.{hint}")
+            raise UsageError(
+                f"there is no command {cmd_name!r}. The commands are {', '.join(_COMMANDS)}.{_meant(cmd_name)}"
+            )
         module = importlib.import_module(f"pytaskfarmer.cli.{cmd_name}")
         command: click.Command = module.command
         return command
@@ -68,6 +70,9 @@ def _status(words: list[str]) -> int:
         return 2
     except click.NoSuchOption as error:
         return _complain(error.format_message() + _hint(error))
+    except click.MissingParameter as error:
+        way = f" See: {error.ctx.command_path} --help" if error.ctx else ""
+        return _complain(error.format_message() + way)
     except click.ClickException as error:
         return _complain(error.format_message())
     except FarmError as error:
@@ -79,6 +84,13 @@ def _status(words: list[str]) -> int:
     except OSError as error:
         return _complain(f"{error.filename or 'the system'}: {error.strerror or error}.")
     return status if isinstance(status, int) else 0
+
+
+def _meant(command: str) -> str:
+    if os.path.isfile(command):
+        return f" Did you mean: pytaskfarmer run {shlex.quote(command)}"
+    close = difflib.get_close_matches(command, _COMMANDS, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def _command(words: list[str]) -> object:

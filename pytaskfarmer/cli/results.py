@@ -27,8 +27,9 @@ _PICKLE = b"\x80"
 def command(workdir: str, merge: str | None) -> int:
     """Print what the tasks that have finished returned, as one JSON object a line: {"id": 0, "result": ...}.
 
-    Only tasks of runners such as `python` and `hep` return something. WORKDIR may also be the task list, if its work
-    directory has the usual name. The exit status is 1 if a task of the list has no result.
+    Only tasks of runners such as `python` and `hep` return something; what calls of a `Pool` returned, the same calls
+    return again. WORKDIR may also be the task list, if its work directory has the usual name. The exit status is 1 if a
+    task of the list has no result.
     """
     layout = state.workdir_of(workdir)
     finished = frozenset(records.ids(layout.finished))
@@ -61,7 +62,10 @@ def _values(found: Mapping[int, results.Result]) -> Iterator[tuple[int, Any]]:
         data = result.read()
         assert data is not None
         if data.startswith(_PICKLE):
-            raise UsageError(f"the result of task {task_id} is a Python object, which only Python can read.")
+            raise UsageError(
+                f"the result of task {task_id} is a Python object. In Python, the same calls of the same "
+                "Pool(workdir=...) return it at once; printed here are results of runners such as python and hep."
+            )
         yield task_id, json.loads(data)
 
 

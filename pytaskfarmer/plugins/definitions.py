@@ -5,9 +5,12 @@ People keep such files beside files that have nothing to do with us, and in dire
 Hence two rules: a file does harm to nobody but those who ask for a name in it, and reading it imports nothing.
 
 A file that cannot be parsed still has `[name]` headers. Those names, and no others, are refused with the file, the
-line and the remedy. The same happens to the names of a file that is not to be trusted (`trust`).
+line and the remedy. The same happens to the names of a file that is not to be trusted (`trust`). What is broken
+may be a header, and the key that decides may be misspelt: who asks for a name that is found nowhere, and nobody else,
+is told of such files and sections.
 """
 
+import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +27,7 @@ KEYS = {"runner": "Runner", "handler": "TaskList"}
 FLAGS = {"runner": "-R", "handler": "-T"}
 CHOOSERS = {"runner": "-r", "handler": "-t"}
 
+_NEITHER = "is neither [name] nor key = value; correct it, or put # before it"
 _LARGEST = 1 << 20
 _HEADER = re.compile(r"\s*\[(.+)\]")
 _KEY = re.compile(rf"\s*({'|'.join(KEYS.values())})\b")
@@ -89,15 +93,43 @@ class Unreadable:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """A section that defines nothing, as others' files have them, or one whose deciding key is misspelt."""
+
+    name: str
+    where: str
+    keys: tuple[str, ...]
+
+    def message(self, kind: str) -> str:
+        """Say to whoever takes it for a definition of that kind what it lacks, and what to do."""
+        right = {key.lower(): key for key in KEYS.values()}
+        near = (difflib.get_close_matches(key.lower(), right, n=1, cutoff=0.75) for key in self.keys)
+        meant = [right[match] for matches in near for match in matches]
+        hint = f"did you mean {meant[0]}?" if meant else _how_to_name(kind)
+        return f"[{self.name}] has neither {' nor '.join(KEYS.values())}; {hint}"
+
+
 Entry = Definition | Refusal
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What was found. Where several entries have the same kind and name, the first counts."""
+    """What was found. Where several entries have the same kind and name, the first counts.
+
+    Files that are `broken` may define more names than are among the entries.
+    """
 
     entries: tuple[Entry, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+    broken: tuple[Unreadable, ...] = ()
+    undecided: tuple[Undecided, ...] = ()
+
+    def __add__(self, other: "Findings") -> "Findings":
+        return Findings(
+            self.entries + other.entries, self.unreadable + other.unreadable, self.broken + other.broken,
+            self.undecided + other.undecided,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,23 +145,22 @@ def find(directories: Iterable[str], distrust: Distrust = distrust) -> Findings:
     "" is the current directory, and its files are named without a directory. Never raises: what cannot be read is
     among the findings.
     """
-    entries: list[Entry] = []
-    unreadable: list[Unreadable] = []
+    found = Findings()
     for directory in directories:
         try:
             files = _ini_files(directory)
         except OSError as error:
-            unreadable.append(Unreadable(directory or ".", f"cannot be listed ({error.strerror})"))
+            found += Findings(unreadable=(Unreadable(directory or ".", f"cannot be listed ({error.strerror})"),))
             continue
         for file in files:
             try:
-                entries += _read(file, distrust)
+                found += _read(file, distrust)
             except OSError as error:
-                unreadable.append(Unreadable(file, f"cannot be read ({error.strerror})"))
-    return Findings(tuple(entries), tuple(unreadable))
+                found += Findings(unreadable=(Unreadable(file, f"cannot be read ({error.strerror})"),))
+    return found
 
 
-def parse(text: str, file: str) -> tuple[Entry, ...]:
+def parse(text: str, file: str) -> Findings:
     """Return what the INI file `file` with the contents `text` defines. Never raises."""
     import configparser
 
@@ -138,13 +169,18 @@ def parse(text: str, file: str) -> tuple[Entry, ...]:
     try:
         parser.read_string(text)
     except configparser.Error as error:
-        return _refuse(text, file, *_fault(error))
+        return _break(text, file, *_fault(error))
     lines = {section.name: section.line for section in reversed(_outline(text))}
-    return tuple(
-        entry
-        for header in parser.sections()
-        for entry in _define(header.strip(), dict(parser.items(header)), file, lines.get(header.strip(), 0))
-    )
+    entries: list[Entry] = []
+    undecided: list[Undecided] = []
+    for header in parser.sections():
+        name, options = header.strip(), dict(parser.items(header))
+        line = lines.get(name, 0)
+        if options.keys() & set(KEYS.values()):
+            entries += _define(name, options, file, line)
+        else:
+            undecided.append(Undecided(name, _place(file, line), tuple(options)))
+    return Findings(tuple(entries), undecided=tuple(undecided))
 
 
 def _define(name: str, options: dict[str, str], file: str, line: int) -> Iterator[Entry]:
@@ -153,10 +189,12 @@ def _define(name: str, options: dict[str, str], file: str, line: int) -> Iterato
         if target:
             yield Definition(kind, name, target, options, file, line)
         else:
-            message = (
-                f"{KEYS[kind]} names no class; write: {KEYS[kind]} = module.Class, or the name of a built-in {kind}"
-            )
+            message = f"{KEYS[kind]} names no class; {_how_to_name(kind)}"
             yield Refusal(kind, name, _place(file, line), message)
+
+
+def _how_to_name(kind: str) -> str:
+    return f"write: {KEYS[kind]} = module.Class, or the name of a built-in {kind}"
 
 
 def _fault(error: "configparser.Error") -> tuple[int, str]:
@@ -168,12 +206,20 @@ def _fault(error: "configparser.Error") -> tuple[int, str]:
             return error.lineno or 0, f"the section [{error.section}] is there twice in this file; rename one"
         case configparser.DuplicateOptionError():
             return error.lineno or 0, f"the key {error.option!r} is there twice in [{error.section}]; remove one"
+        case configparser.MissingSectionHeaderError() if error.line.lstrip().startswith("["):
+            return error.lineno, _NEITHER
         case configparser.MissingSectionHeaderError():
             return error.lineno, "stands before the first [name]; put a [name] above it, or # before it"
         case configparser.ParsingError(errors=[(int(line), _), *_]):
-            return line, "is neither [name] nor key = value; correct it, or put # before it"
+            return line, _NEITHER
         case _:
             return 0, f"not an INI file ({type(error).__name__})"
+
+
+def _break(text: str, file: str, line: int, message: str) -> Findings:
+    """Return what a broken file comes to: its names are refused, and there may be others."""
+    broken = Unreadable(_place(file, line), message)
+    return Findings(_refuse(text, file, line, message), broken=(broken,))
 
 
 def _refuse(text: str, file: str, line: int, message: str) -> tuple[Refusal, ...]:
@@ -197,20 +243,20 @@ def _outline(text: str) -> list[_Section]:
     return sections
 
 
-def _read(file: str, distrust: Distrust) -> tuple[Entry, ...]:
+def _read(file: str, distrust: Distrust) -> Findings:
     with open(file, "rb") as stream:
         status = os.fstat(stream.fileno())
         data = stream.read(_LARGEST + 1)
     anyhow = data.decode("utf-8-sig", "replace")
     if reason := distrust(file, os.lstat(file)) or distrust(file, status):
-        return _refuse(anyhow, file, 0, reason)
+        return Findings(_refuse(anyhow, file, 0, reason))
     if len(data) > _LARGEST:
-        return _refuse(anyhow, file, 0, f"larger than {_LARGEST} bytes; put the definitions into a file of their own")
+        return _break(anyhow, file, 0, f"larger than {_LARGEST} bytes; put the definitions into a file of their own")
     try:
         return parse(data.decode("utf-8-sig"), file)
     except UnicodeDecodeError as error:
         line = 1 + data.count(b"\n", 0, error.start)
-        return _refuse(anyhow, file, line, "not UTF-8; save the file as UTF-8")
+        return _break(anyhow, file, line, "not UTF-8; save the file as UTF-8")
 
 
 def _ini_files(directory: str) -> list[str]:

@@ -1,14 +1,16 @@
 """What to say when a class cannot be used as a plug-in, in one line. Imported only when something is wrong."""
 
+import difflib
 import importlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 from pytaskfarmer.errors import FarmError
 from pytaskfarmer.task import printable
 
 _PREDECESSOR = "taskfarmer"
+_PACKAGE = __name__.partition(".")[0]
 _OURS = (os.path.dirname(__file__) + os.sep, importlib.__file__)
 
 
@@ -19,13 +21,15 @@ def of_target(target: str, kind: str, built_in: Iterable[str]) -> str:
     return f"{target!r} is neither of the form module.Class nor a built-in {kind} ({', '.join(built_in)})"
 
 
-def of_import(target: str, kind: str, module_name: str, error: BaseException) -> str:
+def of_import(target: str, kind: str, module_name: str, error: BaseException, built_in: Mapping[str, str]) -> str:
     """Say why the module of `target` could not be imported."""
     if isinstance(error, ImportError) and error.name:
         if _is_predecessor(error.name):
             return written_for_predecessor(target)
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
             absent = f"there is no module {error.name!r}"
+            if error.name.startswith(f"{_PACKAGE}.") and built_in:
+                return f"{absent}. {_meant(target, built_in)}Built in: {', '.join(built_in)}"
             if kind == "function":
                 place = "in the current directory or on Python's import path; correct the name"
             else:
@@ -35,6 +39,12 @@ def of_import(target: str, kind: str, module_name: str, error: BaseException) ->
                 )
             return f"{absent} {place}, or add its directory to PYTHONPATH"
     return f"importing {module_name!r} failed with {_told(error)}; `python3 -c 'import {module_name}'` shows more"
+
+
+def _meant(target: str, built_in: Mapping[str, str]) -> str:
+    names = {of: name for name, of in built_in.items() if name != "default"}
+    close = difflib.get_close_matches(target, names, n=1, cutoff=0.8)
+    return f"Did you mean {names[close[0]]}? " if close else ""
 
 
 def of_constructor(error: BaseException) -> str:

@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from pytaskfarmer.errors import DefinitionError, UnknownName
 from pytaskfarmer.plugins.contracts import Handler, Runner, WorkerRunner
-from pytaskfarmer.plugins.definitions import CHOOSERS, Definition, Entry, Findings, Refusal, Unreadable, find
+from pytaskfarmer.plugins.definitions import (
+    CHOOSERS,
+    Definition,
+    Entry,
+    Findings,
+    Refusal,
+    Undecided,
+    Unreadable,
+    find,
+)
 from pytaskfarmer.plugins.installed import BUILT_IN, built_in, class_of, scan
 from pytaskfarmer.plugins.trust import Distrust, distrust
 
@@ -46,6 +55,8 @@ class Registry:
 
     entries: tuple[Entry, ...]
     unreadable: tuple[Unreadable, ...] = ()
+    broken: tuple[Unreadable, ...] = ()
+    undecided: tuple[Undecided, ...] = ()
 
     @classmethod
     def read(cls, home: str | None = None, cwd: str | None = None, distrust: Distrust = distrust) -> "Registry":
@@ -55,7 +66,8 @@ class Registry:
         """
         above = find(_home_directories(os.path.expanduser("~") if home is None else home), distrust)
         below = find(["" if cwd is None else cwd], distrust)
-        return cls((*above.entries, *built_in(), *below.entries), (*above.unreadable, *below.unreadable))
+        found = above + Findings(tuple(built_in())) + below
+        return cls(found.entries, found.unreadable, found.broken, found.undecided)
 
     def runner(self, name: str, options: Mapping[str, str] = _NO_OPTIONS) -> AnyRunner:
         """Return a new runner of that name; `options` come before those of its definition.
@@ -80,13 +92,21 @@ class Registry:
                 return definition.with_options(options)
             case [Refusal() as refusal, *_]:
                 raise DefinitionError(refusal.where, refusal.message)
+        raise self._unknown(kind, name, installed)
+
+    def _unknown(self, kind: str, name: str, installed: Findings) -> DefinitionError | UnknownName:
+        """Say that a name is found nowhere, and where it may have been meant to be."""
+        for section in self.undecided:
+            if section.name == name:
+                return DefinitionError(section.where, section.message(kind))
         known = _first((*self.entries, *installed.entries), kind)
         others = [other for other in CHOOSERS if other != kind and self._candidates(other, name)]
         hint = f"It is a {others[0]}: {CHOOSERS[others[0]]} {name}." if others else ""
-        unknown = UnknownName(kind, name, {entry.name for entry in known if isinstance(entry, Definition)}, hint)
+        names = {entry.name for entry in known if isinstance(entry, Definition)}
+        unknown = UnknownName(kind, name, names, hint, [f"{file.where}: {file.message}" for file in self.broken])
         if blind := (*self.unreadable, *installed.unreadable):
-            raise DefinitionError(blind[0].where, f"{blind[0].message}, and elsewhere {unknown}")
-        raise unknown
+            return DefinitionError(blind[0].where, f"{blind[0].message}, and elsewhere {unknown}")
+        return unknown
 
     def known(self, kind: str) -> Findings:
         """Return what counts for every name of that kind, in the order of names; what it names is not imported."""
@@ -206,7 +226,8 @@ def _named(definition: Definition) -> Callable[..., object]:
     except BaseException as error:
         from pytaskfarmer.plugins import faults
 
-        raise _fault(definition, faults.of_import(target, definition.kind, module_name, error)) from error
+        ours = BUILT_IN.get(definition.kind, {})
+        raise _fault(definition, faults.of_import(target, definition.kind, module_name, error, ours)) from error
     what = "function" if definition.kind == "function" else "class"
     factory: object = module
     for attribute in name.split("."):

@@ -97,7 +97,8 @@ def workdir_of(path: str, *, even_before: bool = False) -> Layout:
         raise WorkdirError(f"{path}: not a work directory. Name the directory that holds `toprocess` and `finished`.")
     if os.path.exists(path):
         raise WorkdirError(
-            f"{path}: has not been run: there is no {path}_workdir. If it was run with --workdir DIR, name DIR."
+            f"{path}: has not been run: there is no {path}_workdir. If its work directory is elsewhere, name the "
+            "directory instead of the list."
         )
     raise WorkdirError(f"{path}: no such file or directory. Name a task list or its work directory.")
 

@@ -102,7 +102,8 @@ class Books:
         now = register.read(self.layout)
         if now is None or now.run != self.own.farmer.run:
             raise WorkdirError(
-                f"{self.layout.root}: the work directory was removed or replaced while a farmer used it."
+                f"{self.layout.root}: the work directory was moved, removed or replaced while a farmer used it; its "
+                "running tasks were ended. If it was moved, move it back, or name it with --workdir, and run again."
             )
         self.register = now
         if not self.life.held() or not self.own.is_file():

@@ -11,6 +11,7 @@ Bad input never costs data: the list is read and checked whole before anything i
 
 import contextlib
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -278,7 +279,11 @@ class Opening:
                 return Opened(books, None, len(others))
         words: list[str] = []
         if books.register.directory not in {"", os.getcwd()}:
-            words.append(f"tasks run in {os.getcwd()} now; this list was begun in {books.register.directory}")
+            begun = books.register.directory
+            words.append(
+                f"tasks run in {os.getcwd()} now; this list was begun in {begun}; "
+                f"to run them there: cd {shlex.quote(begun)}"
+            )
         done = False
         while not done:
             with cleared_section(books, self._lock, self._kill) as attendance:

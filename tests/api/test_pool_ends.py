@@ -321,6 +321,24 @@ def test_a_farm_that_has_ended_says_why(tmp_path: Path) -> None:
             pool.apply(called.wait, (60,))
 
 
+def test_a_farm_that_cannot_begin_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its process cannot import what it needs, the exception names the module."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pytaskfarmer.handlers'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Pool(1) as pool, pytest.raises(BrokenPool, match=r"\(exit status 1\): .*'?pytaskfarmer\.handlers"):
+        pool.map(called.square, [1])
+
+
+@pytest.mark.parametrize("word", ["", "stopping (SIGTERM): running tasks go back to the list"])
+def test_a_farm_that_ended_almost_silently(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is always something behind the exit status: what little was said, or that nothing was."""
+    (tmp_path / "sitecustomize.py").write_text(f"import os\nos.write(2, {word.encode()!r})\nos._exit(1)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    why = re.escape(f"the farm has ended (exit status 1): {word or 'its log says nothing'}")
+    with Pool(1) as pool, pytest.raises(BrokenPool, match=f"^{why}$"):
+        pool.map(called.square, [1])
+
+
 def test_calls_that_cannot_be_written(run: Run) -> None:
     """The exception names the file."""
     source = """

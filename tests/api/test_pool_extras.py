@@ -1,6 +1,7 @@
 """What `Pool` has and `multiprocessing.Pool` has not, or has otherwise."""
 
 import itertools
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import called
 import pytest
 
 from pytaskfarmer import Pool
+from pytaskfarmer.views.bar import bar
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,31 @@ def test_progress() -> None:
         assert [] == told
     with Pool(1, progress=True) as pool:
         assert [0, 1] == pool.map(called.square, range(2))
+
+
+def test_progress_in_a_notebook_without_widgets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is a line that counts, written anew with each percent; nothing warns of what is not installed."""
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    show = bar("calls")
+    for done in range(1, 1001):
+        show(done, 1000)
+    lines = capsys.readouterr().err.split("\r")
+    assert ["", "calls: 1 of 1,000", "calls: 10 of 1,000"] == lines[:3]
+    assert "calls: 1,000 of 1,000\n" == lines[-1]
+    assert 102 == len(lines)
+    with Pool(1, progress=True) as pool:
+        assert [0, 1] == pool.map(called.square, range(2))
+    assert capsys.readouterr().err.endswith("\rcalls: 2 of 2\n")
+
+
+def test_all_names_at_once(run: Callable[..., str]) -> None:
+    """`from pytaskfarmer import *` gives what is for Python callers."""
+    told = run("before = None\nfrom pytaskfarmer import *\nprint(*sorted(set(globals())))").split()
+    names = {"BrokenPool", "CannotTravel", "Executor", "GridEngine", "Pool", "RemoteError", "Slurm", "WorkerDied"}
+    assert names == {name for name in told if name != "before" and not name.startswith("_")}
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -222,25 +223,48 @@ def test_more_calls_than_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "others",
+    ("others", "told"),
     [
-        lambda pool: pool.map(called.square, [1, 2, 4]),
-        lambda pool: pool.map(called.square, [1, 2]),
-        lambda pool: pool.map(called.square, [1, 2, 3, 4]),
-        lambda pool: pool.map(called.pid, [1, 2, 3]),
-        lambda pool: list(pool.imap(called.square, [1, 2, 3])),
-        lambda pool: pool.starmap(called.square, [(1,), (2,), (3,)]),
-        lambda pool: pool.apply(called.square, (1,)),
+        (lambda pool: pool.map(called.square, [1, 2, 4]), "had other arguments than now in call 2"),
+        (
+            lambda pool: pool.map(called.square, [1, 2]),
+            "was 3 calls of called.square, and is now 2 calls of called.square",
+        ),
+        (
+            lambda pool: pool.map(called.square, [1, 2, 3, 4]),
+            "was 3 calls of called.square, and is now 4 calls of called.square",
+        ),
+        (
+            lambda pool: pool.map(called.pid, [1, 2, 3]),
+            "was 3 calls of called.square, and is now 3 calls of called.pid",
+        ),
+        (
+            lambda pool: list(pool.imap(called.square, [1, 2, 3])),
+            "was 3 calls of called.square by map, and is now calls of called.square by imap",
+        ),
+        (
+            lambda pool: pool.starmap(called.square, [(1,), (2,), (3,)]),
+            "was 3 calls of called.square by map, and is now 3 calls of called.square by starmap",
+        ),
+        (
+            lambda pool: pool.apply(called.square, (1,)),
+            "was 3 calls of called.square by map, and is now 1 call of called.square by apply",
+        ),
     ],
     ids=["argument", "fewer", "more", "function", "method", "starmap", "apply"],
 )
-def test_other_calls(tmp_path: Path, others: Callable[[Pool], object]) -> None:
+def test_other_calls(tmp_path: Path, others: Callable[[Pool], object], told: str) -> None:
     """Calls that are not those of before are refused in plain words, and nothing is called; the right ones still go."""
+    work = tmp_path / "work"
+    words = (
+        f"{work}: map 1 of this directory {told}. Make the same calls in the same order as before, name another "
+        "workdir, or remove this one."
+    )
     with Pool(1, workdir=tmp_path / "work") as pool:
         assert [1, 4, 9] == pool.map(called.square, [1, 2, 3])
     with (
         Pool(1, workdir=tmp_path / "work") as pool,
-        pytest.raises(UsageError, match=r"calls number 0 are others .* name another workdir"),
+        pytest.raises(UsageError, match=f"^{re.escape(words)}$"),
     ):
         others(pool)
     with Pool(1, workdir=tmp_path / "work") as pool:
@@ -299,9 +323,9 @@ def test_a_directory_that_is_to_go_and_must_not(tmp_path: Path) -> None:
     def passing() -> Pool:
         return Pool(1, workdir=work, keep_workdir=False)
 
-    with passing() as pool, pytest.raises(UsageError, match="are others"):
+    with passing() as pool, pytest.raises(UsageError, match=r"was 2 calls .* and is now 1 call of"):
         pool.map(called.square, [5])
-    with pytest.raises(UsageError, match="are others"), passing() as pool:
+    with pytest.raises(UsageError, match=r"was 2 calls .* and is now 1 call of"), passing() as pool:
         pool.map(called.square, [5])
     with passing() as pool:
         assert [1, 4] == pool.map(called.square, [1, 2])
@@ -385,3 +409,62 @@ with Pool(1, workdir="work") as pool:
     for seed in "123":
         process = start(source, env={**os.environ, "PYTHONHASHSEED": seed})
         assert ("[50, 50, 2]\n3\n", None) == process.communicate(timeout=30)
+
+
+CHANGING = """\
+import dataclasses, functools
+from pytaskfarmer import Pool
+import called
+
+FACTOR = 2
+NAMES = ["a", "b"]
+
+@dataclasses.dataclass
+class Cut:
+    least: int
+
+    def passes(self, number):
+        return number > self.least and str(number) not in {"u", "v", "w"}
+
+@functools.cache
+def scaled(number):
+    return number * FACTOR
+
+def work(number):
+    \"\"\"Scale it.\"\"\"
+    return [scaled(n) for n in [number] if Cut(0).passes(n)], NAMES
+
+if __name__ == "__main__":
+    with Pool(1, workdir="work") as pool:
+        print(pool.map(work, [1]), pool.map(lambda number: number, [1]), pool.map(called.square, [1]))
+"""
+
+
+def test_a_function_that_has_changed(run: Callable[..., str], tmp_path: Path) -> None:
+    """Is told in each run, by name, also if the change is in what it uses; results of before are returned."""
+    results = "[([2], ['a', 'b'])] [1] [1]\n"
+    warning = (
+        f"pytaskfarmer: the function {{}}, or what it uses, has changed since its calls in {tmp_path}/work were made; "
+        "results of before are used. Remove the directory to make them anew.\n"
+    )
+    assert results == run(CHANGING)
+    changes = {
+        "number * FACTOR": "number + FACTOR",
+        "FACTOR = 2": "FACTOR = 3",
+        'NAMES = ["a", "b"]': 'NAMES = ["a"]',
+        "number > self": "number >= self",
+        "Cut(0)": "Cut(1)",
+    }
+    for old, new in changes.items():
+        assert 1 == CHANGING.count(old)
+        for _ in range(2):
+            assert warning.format("work") + results == run(CHANGING.replace(old, new))
+    changed = CHANGING.replace("number: number,", "number: 2 * number,")
+    assert warning.format("<lambda>") + results == run(changed)
+
+
+def test_a_function_that_has_not_changed(run: Callable[..., str], tmp_path: Path) -> None:
+    """Is not told of: other lines above it, another docstring, another order of sets, results that are to come."""
+    same = f"# A line.\n{CHANGING}".replace("Scale it.", "Scale this.")
+    printed = {run(source) for source in (CHANGING, CHANGING, same)}
+    assert {"[([2], ['a', 'b'])] [1] [1]\n"} == printed

@@ -69,13 +69,16 @@ def test_a_value_that_means_nothing_is_refused(desk: Desk, words: str, message: 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("run", "Missing argument 'TASKLIST'."),
+        ("run", "Missing argument 'TASKLIST'. See: pytaskfarmer run --help"),
         ("sow", "there is no command 'sow'. The commands are run, submit, cancel, status, logs, retry, "),
         ("tasks.txt", "there is no command 'tasks.txt'. The commands are run, submit, "),
-        ("status", "Missing argument 'WORKDIR'."),
+        ("status", "Missing argument 'WORKDIR'. See: pytaskfarmer status --help"),
         ("status nothing", "nothing: no such file or directory. Name a task list or its work directory."),
         ("status .", ".: not a work directory. Name the directory that holds `toprocess` and `finished`."),
-        ("retry tasks.txt", "tasks.txt: has not been run: there is no tasks.txt_workdir. If it was run with --workdir"),
+        (
+            "retry tasks.txt",
+            "tasks.txt: has not been run: there is no tasks.txt_workdir. If its work directory is elsewhere, name the ",
+        ),
         ("logs tasks.txt 1", "tasks.txt: has not been run: "),
         ("logs tasks.txt", "name the ids of tasks, or use --all."),
         ("logs tasks.txt 1 --all", "name the ids of tasks, or use --all, not both."),
@@ -98,6 +101,17 @@ def test_a_list_in_the_place_of_a_command(desk: Desk) -> None:
     desk.write("tasks.txt", "echo one >> ran")
     line = desk.complaint(lambda: desk.look("tasks.txt"))
     assert line.endswith(". Did you mean: pytaskfarmer run tasks.txt")
+
+
+def test_a_misspelt_command(desk: Desk) -> None:
+    """The closest command is offered, and where none is close, none."""
+    assert desk.complaint(lambda: desk.look("stat", "x")).endswith(", completion. Did you mean 'status'?")
+    assert desk.complaint(lambda: desk.look("zzz")).endswith(", completion.")
+
+
+def test_the_short_command_alone(desk: Desk) -> None:
+    """`pytaskfarmer.py` without a list says how to call its help by its own name."""
+    assert "Missing argument 'TASKLIST'. See: pytaskfarmer.py --help" == desk.error(FARM)
 
 
 def test_a_command_of_the_other_program(desk: Desk) -> None:

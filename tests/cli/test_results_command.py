@@ -3,6 +3,8 @@ import json
 import pytest
 from desk import COMMAND, FARM, Desk
 
+from pytaskfarmer import Pool
+
 CALLS = """
 print('imported')
 
@@ -41,6 +43,18 @@ def test_what_is_not_there_is_counted_by_its_reason(ended: Desk) -> None:
         "pytaskfarmer: 2 of 5 tasks without a result: 1 returned nothing, 1 not finished\n"
         == ended.look("results", "tasks.txt").err
     )
+
+
+def test_results_of_a_pool(desk: Desk) -> None:
+    """Are Python objects: one line says how to have them, and the status is that of an error."""
+    with Pool(1, workdir=desk / "calls") as pool:
+        assert [1] == pool.map(abs, [-1])
+    found = desk.run(COMMAND, "results", "calls")
+    assert (2, "") == (found.status, found.out)
+    assert (
+        "pytaskfarmer: error: the result of task 0 is a Python object. In Python, the same calls of the same "
+        "Pool(workdir=...) return it at once; printed here are results of runners such as python and hep.\n"
+    ) == found.err
 
 
 def test_what_a_merging_module_prints_is_no_part_of_the_value(ended: Desk) -> None:

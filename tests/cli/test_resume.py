@@ -97,6 +97,36 @@ def test_a_list_that_has_moved(desk: Desk) -> None:
     assert ["one", "three", "two"] == sorted(desk.lines("ran"))
 
 
+def test_a_work_directory_that_moves_under_a_farmer(desk: Desk, wait_until: Callable[..., None]) -> None:
+    """Its tasks are ended and the farmer says what to do; with the new name the run carries on."""
+    first = "echo x >> begun; until [ -e go ]; do sleep 0.05; done; echo one >> ran"
+    desk.write("tasks.txt", first, "echo x >> begun; [ -e go ] || sleep 100; echo two >> ran")
+    farmer = desk.start(FARM, "tasks.txt", "-n", "2")
+    running(desk, 2, wait_until)
+    (desk / FARM_DIR).rename(desk / "moved")
+    (desk / "go").touch()
+    ended = desk.end(farmer)
+    assert (2, ["one"]) == (ended.status, desk.lines("ran"))
+    assert ended.err == (
+        f"pytaskfarmer: error: {desk.place}/{FARM_DIR}: the work directory was moved, removed or replaced while a "
+        "farmer used it; its running tasks were ended. If it was moved, move it back, or name it with --workdir, "
+        "and run again.\n"
+    )
+    desk.farm("tasks.txt", "-w", "moved")
+    assert ["one", "two"] == desk.lines("ran")
+
+
+def test_a_list_that_is_run_from_elsewhere(desk: Desk) -> None:
+    """The directory in which its tasks ran is named, with the command that leads there."""
+    (desk / "my own").mkdir()
+    here, desk.place = desk.place, desk / "my own"
+    desk.write("tasks.txt", "echo one")
+    desk.farm("tasks.txt")
+    begun, desk.place = desk.place, here
+    expected = f"tasks run in {here} now; this list was begun in {begun}; to run them there: cd '{begun}'"
+    assert f"pytaskfarmer: {expected}" == desk.farm("my own/tasks.txt").lines[0]
+
+
 def test_a_work_directory_that_has_moved(desk: Desk) -> None:
     """A work directory can be renamed between two runs."""
     desk.write("tasks.txt", "echo one >> ran", "false")

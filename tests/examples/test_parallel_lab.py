@@ -22,8 +22,10 @@ BREWERIES = {"district_of_columbia": 24, "maryland": 131, "new_york": 467, "virg
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Path:
-    """Return a copy of the example, beside an empty directory `here`."""
-    (tmp_path / "here").mkdir()
+    """Return a copy of the example, beside a directory `here` that hides the package, as a checkout would."""
+    hiding = tmp_path / "here" / "pytaskfarmer"
+    hiding.mkdir(parents=True)
+    (hiding / "__init__.py").write_text("raise ImportError")
     return shutil.copytree(EXAMPLE, tmp_path / "parallel_lab", ignore=shutil.ignore_patterns("__pycache__"))
 
 
@@ -55,7 +57,7 @@ def test_the_demo(lab: Path) -> None:
     """One command solves all problems, writes both files in the formats of the lab, and nothing else."""
     here = lab.parent / "here"
     said = run("sh", lab / "demo.sh", cwd=here)
-    assert ["async.json", "soln.json"] == sorted(path.name for path in here.iterdir())
+    assert ["async.json", "pytaskfarmer", "soln.json"] == sorted(path.name for path in here.iterdir())
 
     solution = json.loads((here / "soln.json").read_text())
     assert ["prob1", "prob2", "prob3", "host"] == list(solution)

@@ -29,8 +29,10 @@ checksum  457e7756dedd530f
 
 @pytest.fixture
 def telescope(tmp_path: Path) -> Path:
-    """Return a copy of the example, beside an empty directory `here`."""
-    (tmp_path / "here").mkdir()
+    """Return a copy of the example, beside a directory `here` that hides the package, as a checkout would."""
+    hiding = tmp_path / "here" / "pytaskfarmer"
+    hiding.mkdir(parents=True)
+    (hiding / "__init__.py").write_text("raise ImportError")
     return shutil.copytree(EXAMPLE, tmp_path / "telescope", ignore=shutil.ignore_patterns("__pycache__"))
 
 
@@ -79,7 +81,7 @@ def test_the_demo(telescope: Path) -> None:
     worked = re.findall(r"^  worker [12]  (\w+)$", said.partition("dynamic")[2], re.MULTILINE)
     assert "AAAAAAAABBBBBBCCCCCDDDEEFFGH" == "".join(sorted("".join(worked)))
     assert (here / "scheduling.png").read_bytes().startswith(b"\x89PNG")
-    assert ["observations", "scheduling.png"] == sorted(path.name for path in here.iterdir())
+    assert ["observations", "pytaskfarmer", "scheduling.png"] == sorted(path.name for path in here.iterdir())
     assert 2 * 96 == len(list((here / "observations").iterdir()))
 
 
@@ -189,4 +191,4 @@ def test_on_slurm(telescope: Path, slurm: Any) -> None:
     spread = program(telescope, "spread.py", *options)
     assert re.fullmatch(rf"map               {SPREADS}\nslurm             the same \(.*\)\n", spread)
     assert "" == slurm.ask("squeue", "--noheader", "--states=PENDING,RUNNING").strip()
-    assert ["observations"] == os.listdir(telescope.parent / "here")
+    assert ["observations", "pytaskfarmer"] == sorted(os.listdir(telescope.parent / "here"))

@@ -76,19 +76,19 @@ def test_files_written_for_0_1_0() -> None:
             22,
         ),
     )
-    assert expected == parse(FOUR_SHAPES, "my.ini")
+    assert expected == parse(FOUR_SHAPES, "my.ini").entries
 
 
 def test_a_value_is_taken_as_it_stands() -> None:
     """A `%`, a `$`, a later `=` and quotes in a value mean nothing to us."""
-    (definition,) = parse("[a]\nRunner = m.C\nsetup = date +%s%(x)s ${HOME} A='b' c: 100%\n", "my.ini")
+    (definition,) = parse("[a]\nRunner = m.C\nsetup = date +%s%(x)s ${HOME} A='b' c: 100%\n", "my.ini").entries
     assert isinstance(definition, Definition)
     assert {"setup": "date +%s%(x)s ${HOME} A='b' c: 100%"} == definition.options
 
 
 def test_a_section_without_a_class_is_skipped() -> None:
     """A section of some other program's file defines nothing, also if it has the key in another case."""
-    assert () == parse("[tox]\nenvlist = py311\n[testenv]\nrunner = virtualenv\n", "tox.ini")
+    assert () == parse("[tox]\nenvlist = py311\n[testenv]\nrunner = virtualenv\n", "tox.ini").entries
 
 
 def test_a_section_with_both_keys_defines_both() -> None:
@@ -97,24 +97,24 @@ def test_a_section_with_both_keys_defines_both() -> None:
         Definition("runner", "hep", "m.R", {"x": "1"}, "my.ini", 2),
         Definition("handler", "hep", "m.T", {"x": "1"}, "my.ini", 2),
     )
-    assert expected == parse("\n[hep]\nTaskList = m.T\nRunner = m.R\nx = 1\n", "my.ini")
+    assert expected == parse("\n[hep]\nTaskList = m.T\nRunner = m.R\nx = 1\n", "my.ini").entries
 
 
 def test_the_default_section_gives_options_to_all() -> None:
     """Keys of `[DEFAULT]` are options of every section that does not set them itself."""
-    entries = parse("[DEFAULT]\nx = 1\ny = 2\n[a]\nRunner = m.C\ny = 3\n", "my.ini")
+    entries = parse("[DEFAULT]\nx = 1\ny = 2\n[a]\nRunner = m.C\ny = 3\n", "my.ini").entries
     assert (Definition("runner", "a", "m.C", {"x": "1", "y": "3"}, "my.ini", 4),) == entries
 
 
 def test_comments_and_continued_lines() -> None:
     """`#` and `;` start a comment line, and an indented line goes on with the value."""
-    (definition,) = parse("# mine\n[a] # my runner\nRunner = m.C\n; no\nsetup = one\n    two\n", "my.ini")
+    (definition,) = parse("# mine\n[a] # my runner\nRunner = m.C\n; no\nsetup = one\n    two\n", "my.ini").entries
     assert Definition("runner", "a", "m.C", {"setup": "one\ntwo"}, "my.ini", 2) == definition
 
 
 def test_a_header_in_a_value_is_part_of_it() -> None:
     """An indented `[name]` goes on with the value, and does not move the definition to another line."""
-    (definition,) = parse("[a]\nRunner = m.C\nsetup = test\n    [a]\n", "my.ini")
+    (definition,) = parse("[a]\nRunner = m.C\nsetup = test\n    [a]\n", "my.ini").entries
     assert Definition("runner", "a", "m.C", {"setup": "test\n[a]"}, "my.ini", 1) == definition
 
 
@@ -125,13 +125,14 @@ def test_a_header_in_a_value_is_part_of_it() -> None:
         ("[a]\nRunner = m.C\n= 3\n", "my.ini, line 3", "neither"),
         ("x = 1\n[a]\nRunner = m.C\n", "my.ini, line 1", "before the first"),
         ("[a]\nRunner = m.C\nx = 1\nx = 2\n", "my.ini, line 4", "'x'"),
+        ("[a\n[a]\nRunner = m.C\n", "my.ini, line 1", "neither"),
         ("[a]\nRunner = m.C\n[b]\nTaskList=m.D\n[b]\nTaskList=m.D\n", "my.ini, line 5", "[b]"),
         ("[a]\nRunner =\n", "my.ini, line 1", "names no class"),
     ],
 )
 def test_a_broken_file_refuses_its_names(text: str, where: str, word: str) -> None:
     """What is wrong, and in which line, is said of every name in the file, in one line of our own words."""
-    entries = parse(text, "my.ini")
+    entries = parse(text, "my.ini").entries
     assert ("runner", "a") == (entries[0].kind, entries[0].name)
     for entry in entries:
         assert isinstance(entry, Refusal)
@@ -144,14 +145,14 @@ def test_a_broken_file_refuses_no_more_than_it_defines() -> None:
     """A name is refused as what its section seems to define, and as both only if that cannot be seen."""
     text = "nonsense\n[a]\nRunner m.C\n[b]\nTaskList : m.D\n[c]\nx = 1\n"
     expected = [("runner", "a"), ("handler", "b"), ("runner", "c"), ("handler", "c")]
-    assert expected == [(entry.kind, entry.name) for entry in parse(text, "my.ini")]
+    assert expected == [(entry.kind, entry.name) for entry in parse(text, "my.ini").entries]
 
 
 @given(st.lists(st.sampled_from(["[", "]", "a", "b", "=", ":", " ", "\n", "\r", "%", "#", "Runner", "TaskList", "\0"])))
 def test_any_text_can_be_parsed(words: list[str]) -> None:
     """Whatever the text, parsing raises nothing and points into the text."""
     text = "".join(words)
-    for entry in parse(text, "my.ini"):
+    for entry in parse(text, "my.ini").entries:
         if isinstance(entry, Definition):
             assert entry.target
             assert entry.name in text.split("\n")[entry.line - 1]

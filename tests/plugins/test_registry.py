@@ -147,6 +147,46 @@ class TestNames:
         assert str(caught.value).startswith(expected)
         assert "Known: container, default, fine, " in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("keys", "hint"),
+        [
+            ("Runer = m.C", "did you mean Runner?"),
+            ("image = x\nrunner = m.C", "did you mean Runner?"),
+            ("Tasklst = m.C", "did you mean TaskList?"),
+            ("image = x", "write: Runner = module.Class, or the name of a built-in runner"),
+        ],
+    )
+    def test_a_section_without_the_key_that_decides(self, places: Places, keys: str, hint: str) -> None:
+        """Who asks for it by name is told its place, and the key that was meant; others are told nothing of it."""
+        places.ini("cwd/a.ini", f"[fast]\n{keys}\n")
+        with pytest.raises(DefinitionError) as caught:
+            places.registry().runner("fast")
+        assert f"{places.cwd}/a.ini, line 1: [fast] has neither Runner nor TaskList; {hint}" == str(caught.value)
+        with pytest.raises(UnknownName) as unknown:
+            places.registry().runner("slow")
+        assert "fast" not in str(unknown.value)
+
+    def test_a_section_without_the_key_hides_no_definition(self, places: Places) -> None:
+        """The name counts where it is defined, in whatever file that is."""
+        places.ini("cwd/a.ini", "[fast]\nRunner_ = m.C\n")
+        places.ini("cwd/b.ini", "[fast]\nRunner = m.D\n")
+        assert "m.D" == places.registry().definition("runner", "fast").target
+
+    def test_an_unknown_name_beside_broken_files(self, places: Places) -> None:
+        """A file whose header is broken may define the name; so it is named with its line, as are two others."""
+        places.ini("cwd/d.ini", "[fast4\nRunner = m.C\n")
+        with pytest.raises(UnknownName) as caught:
+            places.registry().runner("fast4")
+        fault = f"{places.cwd}/d.ini, line 1: is neither [name] nor key = value; correct it, or put # before it"
+        assert str(caught.value).endswith(f", shell. Could not be read: {fault}.")
+        assert str(caught.value) == str(pickle.loads(pickle.dumps(caught.value)))
+        for name in "efgh":
+            places.ini(f"cwd/{name}.ini", b"[other]\n\xff\n")
+        with pytest.raises(UnknownName) as caught:
+            places.registry().runner("fast4")
+        assert "/f.ini, line 2: not UTF-8; save the file as UTF-8; and 2 more." in str(caught.value)
+        assert "/g.ini" not in str(caught.value)
+
     def test_without_a_home(self, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
         """A home directory that is not an absolute path is none: it would lie below the current directory."""
         places.ini("cwd/~/.pytaskfarmer/runners.d/my.ini", "[default]\nRunner = m.C\n")
@@ -287,6 +327,20 @@ class TestClasses:
         text = complaint(places, "no_such_package.sub.C")
         assert "there is no module 'no_such_package' on Python's import path" in text
         assert "PYTHONPATH" in text
+
+    @pytest.mark.parametrize(
+        ("target", "hint"),
+        [
+            ("pytaskfarmer.runners.shel.Shell", "Did you mean shell? "),
+            ("pytaskfarmer.runners.pyhton.Python", "Did you mean python? "),
+            ("pytaskfarmer.x.y", ""),
+        ],
+    )
+    def test_a_misspelt_class_of_ours(self, places: Places, target: str, hint: str) -> None:
+        """The closest built-in name is offered, and nobody is told to install what is installed."""
+        module_name = target.rpartition(".")[0]
+        expected = f"there is no module {module_name!r}. {hint}Built in: {', '.join(BUILT_IN['runner'])}"
+        assert expected == complaint(places, target)
 
     def test_a_module_beside_the_file_is_not_imported(self, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
         """Neither the INI file's directory nor the current one is searched beyond what Python searches anyway."""
