@@ -235,10 +235,10 @@ class Farmer:
                 break
             chosen.append(Place(*following, self._slots.take()))
             self._own.start(*chosen[-1])
-        if chosen or not self._visits.in_trouble:  # else the next visit tries, and counts its failures
-            try:
-                self._own.flush()
-            except OSError as error:
+        try:
+            self._own.flush()
+        except OSError as error:
+            if not self._visits.in_trouble:  # else the visits, which try the same, count failures
                 self._visits.trouble(error)
         for place in chosen:
             self._start(place)

@@ -276,7 +276,7 @@ def test_an_unwritable_output(site: Site) -> None:
     plan = Plan(FARMER, str(site.farm.directory), "/nowhere/job-{job}.out")
     jobs = site.hand_over(plan)
     site.wait_for(State.HELD, jobs)
-    (line,) = contract.stuck(engine, jobs)
+    (line,) = contract.stuck(engine, jobs, 30)
     assert line.startswith(f"job {jobs[0]} does not start by itself: can't ")
     assert "/nowhere" in line
     engine.cancel(jobs)

@@ -195,7 +195,7 @@ def test_jobs_that_cannot_start(slurm: Cluster, farm: Farm, wait_until: Callable
         wait_until(lambda: Slurm().look(list(expected)) == expected, state=lambda: Slurm().look(list(expected)))
     finally:
         slurm.ask("scontrol", "update", "partitionname=debug", "state=up")
-    assert [f"job {held} does not start by itself: JobHeldUser"] == contract.stuck(Slurm(), [held, later])
+    assert [f"job {held} does not start by itself: JobHeldUser"] == contract.stuck(Slurm(), [held, later], 30)
     words = ["pytaskfarmer", "status", farm.list.name]
     printed = subprocess.run(words, cwd=farm.directory, capture_output=True, text=True, check=True).stdout
     assert f"  {held}  does not start by itself: JobHeldUser  tasks.txt_workdir/jobs/{held}.out\n" in printed

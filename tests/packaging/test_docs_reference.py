@@ -51,7 +51,9 @@ def names_of(layout: type, root: str) -> Iterator[str]:
             yield getattr(layout(root), name).removeprefix(f"{root}/")
         elif inspect.isfunction(thing):
             arguments = [PLACEHOLDERS[parameter] for parameter in list(inspect.signature(thing).parameters)[1:]]
-            yield thing(layout(root), *arguments).removeprefix(f"{root}/")
+            named = thing(layout(root), *arguments)
+            if isinstance(named, str):  # else it finds files that another one names
+                yield named.removeprefix(f"{root}/")
 
 
 def words_of(source: str) -> set[str]:
