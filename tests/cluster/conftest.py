@@ -62,8 +62,10 @@ def slurm_by_groups(
     yield from _used(_cluster_without_cgroups, monkeypatch)
 
 
-@pytest.fixture
-def slurm_to_break(no_allocation: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+@pytest.fixture(params=[True, False], ids=["cgroups", "groups"])
+def slurm_to_break(
+    request: pytest.FixtureRequest, no_allocation: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cluster]:
     """Return a Slurm for one test alone: its books are wrong for ever once a job has gone on without a lost node."""
-    for cluster in _running(cgroups=slurm_cluster.cgroups_work()):
+    for cluster in _running(cgroups=request.param and slurm_cluster.cgroups_work()):
         yield from _used(cluster, monkeypatch)
