@@ -1,7 +1,7 @@
 """`pytaskfarmer logs WORKDIR ID...`."""
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 
 import click
@@ -18,31 +18,39 @@ EndingOf = Callable[[int], str | None]
 @click.argument("workdir")
 @click.argument("ids", nargs=-1, type=int, metavar="[ID]...")
 @click.option("--all", "everything", is_flag=True, help="Print the output of all tasks, under a heading each.")
+@click.option("--failed", is_flag=True, help="Print the output of the tasks that failed, under a heading each.")
 @click.option("--attempts", is_flag=True, help="Print all attempts at each task, not only the latest one.")
-def command(workdir: str, ids: tuple[int, ...], everything: bool, attempts: bool) -> int:
+def command(workdir: str, ids: tuple[int, ...], everything: bool, failed: bool, attempts: bool) -> int:
     """Print what tasks have printed, by task id (the first task is 0), however it was kept.
 
     WORKDIR may also be the task list, if its work directory has the usual name. The exit status is 1 if one of the
     tasks has neither printed anything nor ended.
     """
-    if everything == bool(ids):
-        raise UsageError("name the ids of tasks, or use --all" + (", not both." if ids else "."))
+    if [bool(ids), everything, failed].count(True) != 1:
+        raise UsageError("name the ids of tasks, or use --all or --failed" + (", one of them." if ids else "."))
     layout = state.workdir_of(workdir)
     _check(layout, ids)
+    if failed:
+        ids = tuple(sorted(records.ids(layout.failed)))
+        if not ids:
+            print("pytaskfarmer: no task has failed", file=sys.stderr)
     running = _running(layout)
     ending = _endings(layout, {task_id for task_id, _ in running.values()})
+    found = outputs.outputs(layout, None if everything else ids, running)
+    if not (everything or attempts):
+        found = _latest(found)
+    bare = len(ids) == 1 and not (failed or attempts)
     silent = set(ids)
-    if everything or attempts:
-        for output in outputs.outputs(layout, None if everything else ids, running):
-            _print(output, _heading(layout, output, ending))
-            silent.discard(output.task_id)
-    else:
-        for task_id in ids:
-            latest = outputs.latest(layout, task_id, running)
-            if latest is not None and latest.length:
-                _print(latest, _heading(layout, latest, ending) if len(ids) > 1 else "")
-                silent.remove(task_id)
+    for output in found:
+        _print(output, "" if bare else _heading(layout, output, ending))
+        silent.discard(output.task_id)
     return _explain(layout, [task_id for task_id in dict.fromkeys(ids) if task_id in silent], ending)
+
+
+def _latest(found: Iterable[outputs.Output]) -> Iterator[outputs.Output]:
+    """Yield the last of each task's outputs, unless it is empty."""
+    latest = {output.task_id: output for output in found}
+    return (output for output in latest.values() if output.length)
 
 
 def _check(layout: Layout, ids: Collection[int]) -> None:

@@ -80,8 +80,8 @@ def test_a_value_that_means_nothing_is_refused(desk: Desk, words: str, message: 
             "tasks.txt: has not been run: there is no tasks.txt_workdir. If its work directory is elsewhere, name the ",
         ),
         ("logs tasks.txt 1", "tasks.txt: has not been run: "),
-        ("logs tasks.txt", "name the ids of tasks, or use --all."),
-        ("logs tasks.txt 1 --all", "name the ids of tasks, or use --all, not both."),
+        ("logs tasks.txt", "name the ids of tasks, or use --all or --failed."),
+        ("logs tasks.txt 1 --all", "name the ids of tasks, or use --all or --failed, one of them."),
         (
             "logs tasks.txt -w w 0",
             "No such option '-w'. The work directory is an argument of this command: pytaskfarmer logs DIR.",

@@ -42,6 +42,25 @@ def test_logs_of_all_tasks(desk: Desk, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_logs_of_the_failed_tasks(desk: Desk, mode: str) -> None:
+    """`logs --failed` prints the latest output of each task that failed, by id, and says which printed nothing."""
+    desk.write("tasks.txt", "echo zero", "exit 4", "sleep 0.1; echo two; exit 3", "echo three; exit 3")
+    desk.farm("tasks.txt", "--logs", mode, "--retries", "1", status=1)
+    ended = desk.look("logs", "tasks.txt", "--failed")
+    expected = "==> task 2, attempt 2, exit 3 <==\ntwo\n==> task 3, attempt 2, exit 3 <==\nthree\n"
+    silent = "pytaskfarmer: task 1 (exit 4) printed nothing, or ran with --logs none\n"
+    assert (0, expected, silent) == (ended.status, ended.out, ended.err)
+
+
+def test_logs_of_no_failed_task(desk: Desk) -> None:
+    """Where none has failed, `logs --failed` prints nothing, says so, and that is no error."""
+    desk.write("tasks.txt", "echo zero")
+    desk.farm("tasks.txt")
+    ended = desk.look("logs", "tasks.txt", "--failed")
+    assert (0, "", "pytaskfarmer: no task has failed\n") == (ended.status, ended.out, ended.err)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_logs_says_how_a_task_ended(desk: Desk, mode: str) -> None:
     """The heading of a task's output has exit status or signal."""
     desk.write("tasks.txt", "echo zero; exit 3", "echo one; kill -SEGV $$")
