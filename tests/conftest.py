@@ -21,12 +21,24 @@ class Mark:
         """Return the pids of all processes that carry the mark and are no zombies."""
         return [pid for pid in _pids() if self._is_on(pid)]
 
+    def kill_all(self) -> None:
+        """KILL them, those excepted that are gone by then."""
+        for pid in self.living():
+            _kill(pid)
+
     def _is_on(self, pid: int) -> bool:
         try:
             with open(f"/proc/{pid}/environ", "rb") as environment:
                 return b"\0" + self.name.encode() + b"=" in b"\0" + environment.read()
         except OSError:  # gone, or another user's
             return False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heeded_signals() -> None:
+    """Let what the tests start heed INT and QUIT, which a shell lets its background jobs ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

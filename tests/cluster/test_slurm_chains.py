@@ -1,7 +1,5 @@
 """Jobs that follow each other on a real Slurm: chains, what ends them, and what waits for them."""
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,8 +86,7 @@ def test_a_chain_survives_its_killed_jobs(
     jobs = submit(farm, "--chain=4", "--proc=1")
     for number in (1, 2):
         wait_until(lambda: len(lines(farm, "begun")) == number)  # noqa: B023
-        for pid in mark.living():
-            os.kill(pid, signal.SIGKILL)
+        mark.kill_all()
         assert "FAILED" == slurm.end(jobs[number - 1])[0]
     ends = [slurm.end(job) for job in jobs[2:]]
     assert [("FAILED", 3), ("CANCELLED", 0)] == ends

@@ -65,8 +65,8 @@ def test_the_viewer_sees_what_is_wrong(viewer: None, tmp_path: Path) -> None:
 
 
 def test_the_picture_of_the_manual_is_small_enough_and_one_that_the_script_makes(trace: Path, tmp_path: Path) -> None:
-    """It is a PNG as large as the script's, below 200 KB."""
+    """It is a PNG as wide as the script's, below 200 KB; how high, depends on who found something to do."""
     picture = ROOT / "docs/pictures/timeline.png"
     assert picture.stat().st_size < 200_000
     make_timeline.draw(trace, tmp_path / "new.png")
-    assert (tmp_path / "new.png").read_bytes()[:24] == picture.read_bytes()[:24]  # format and size
+    assert (tmp_path / "new.png").read_bytes()[:20] == picture.read_bytes()[:20]  # format and width
