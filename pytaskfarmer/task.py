@@ -8,6 +8,8 @@ not UTF-8 come back unchanged from `encode`.
 """
 
 import enum
+import functools
+import signal
 from dataclasses import dataclass
 
 LONGEST_TEXT = 131_071
@@ -71,6 +73,15 @@ def printable(text: str, limit: int = 200) -> str:
     if short.isprintable():
         return short
     return "".join(c if c.isprintable() or c == " " else "\N{REPLACEMENT CHARACTER}" for c in short)
+
+
+@functools.cache
+def signal_name(number: int) -> str:
+    """Return "SIGTERM" for 15, and "SIG40" for a signal without a name of its own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
 
 
 def defect(text: bytes) -> str | None:

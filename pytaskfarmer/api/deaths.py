@@ -1,10 +1,8 @@
 """What a caller is told of the death of a worker."""
 
-import contextlib
-import signal
 
 from pytaskfarmer.api.faults import WorkerDied
-from pytaskfarmer.task import Outcome
+from pytaskfarmer.task import Outcome, signal_name
 from pytaskfarmer.workdir import outputs
 from pytaskfarmer.workdir.layout import Layout
 from pytaskfarmer.workdir.results import Result
@@ -40,6 +38,5 @@ def _log(layout: Layout, task_id: int) -> str:
 
 def _words(status: int) -> str:
     if status < 0:
-        with contextlib.suppress(ValueError):
-            return f"the worker was killed by {signal.Signals(-status).name}"
+        return f"the worker was killed by {signal_name(-status)}"
     return f"the worker ended with exit status {status}"

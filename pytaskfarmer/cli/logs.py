@@ -7,6 +7,7 @@ from functools import cache
 import click
 
 from pytaskfarmer.errors import UsageError
+from pytaskfarmer.task import signal_name
 from pytaskfarmer.views import state, words
 from pytaskfarmer.workdir import claims, outputs, records, register, roster
 from pytaskfarmer.workdir.layout import Layout
@@ -86,7 +87,7 @@ def _heading(layout: Layout, output: outputs.Output, ending: EndingOf) -> str:
     """Return the line above an output; of several attempts in files, only the last one's end is known."""
     end: str | None
     if output.outcome is not None:
-        status = output.status if output.status >= 0 else words.signal_name(-output.status)
+        status = output.status if output.status >= 0 else signal_name(-output.status)
         end = words.ending_of(output.outcome.value, status)
     else:
         end = ending(output.task_id) if output.path == layout.log(output.task_id) else None

@@ -32,6 +32,7 @@ from collections.abc import Callable
 
 from pytaskfarmer.farm import process
 from pytaskfarmer.farm.signals import STOPPING
+from pytaskfarmer.task import signal_name
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _PATIENCE = 30.0
@@ -72,6 +73,7 @@ def under_guard(farm: Callable[[GuardLink], int]) -> int:
     if farmer == 0:
         guards_end.close()
         os.setpgid(0, 0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})  # or tasks would begin with it blocked
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # we print from a background group, even under `stty tostop`
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -123,7 +125,7 @@ def _watch(farmer: int, forwarded: set[signal.Signals]) -> int:
         elif pid and os.WIFEXITED(status):
             return os.WEXITSTATUS(status)
         elif pid:
-            name = signal.Signals(os.WTERMSIG(status)).name
+            name = signal_name(os.WTERMSIG(status))
             _tell(f"the farmer was killed ({name}); nothing is lost: run the same command again to resume")
             return 128 + os.WTERMSIG(status)
 

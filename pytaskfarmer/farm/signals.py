@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from pytaskfarmer.farm.process import pidfds_work
+from pytaskfarmer.task import signal_name
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 SAME_SIGNAL_SECONDS = 1.0
@@ -93,7 +94,7 @@ class Signals:
             elif number == signal.SIGUSR2 and not self._usr2_stops:
                 self.requests.drain = True
             else:
-                self.stop(signal.Signals(number).name, at)
+                self.stop(signal_name(number), at)
         return self.requests
 
     def stop(self, why: str, at: float) -> None:

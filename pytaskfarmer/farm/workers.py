@@ -15,7 +15,6 @@ killed if it does not end by itself.
 
 import os
 import select
-import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -27,7 +26,7 @@ from pytaskfarmer.farm.place import BATCH_SIGNALS, Place
 from pytaskfarmer.farm.resources import Share
 from pytaskfarmer.farm.warm import Begun, Call, HungUp, Worker
 from pytaskfarmer.plugins.contracts import Command
-from pytaskfarmer.task import printable
+from pytaskfarmer.task import printable, signal_name
 from pytaskfarmer.worker import wire
 from pytaskfarmer.worker.wire import Kind, Message
 
@@ -380,9 +379,4 @@ def _never_ready(end: End) -> str:
 
 
 def _words(status: int) -> str:
-    if status >= 0:
-        return f"exited with status {status}"
-    try:
-        return f"was killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was killed by signal {-status}"
+    return f"exited with status {status}" if status >= 0 else f"was killed by {signal_name(-status)}"

@@ -2,13 +2,12 @@
 
 import os
 import shlex
-import signal
 from collections.abc import Iterator
 
 from pytaskfarmer.durations import format_duration
 from pytaskfarmer.farm.rules import Rules
 from pytaskfarmer.farm.watching import Summary, Tally
-from pytaskfarmer.task import Attempt, Outcome, printable
+from pytaskfarmer.task import Attempt, Outcome, printable, signal_name
 from pytaskfarmer.workdir.layout import Layout
 from pytaskfarmer.workdir.opening import Opened
 
@@ -48,12 +47,6 @@ def ending_of(outcome: str, status: int | str | None) -> str:
     if outcome == Outcome.KILLED_BY_SIGNAL.value:
         return str(status)
     return outcome.replace("_", " ")
-
-
-def signal_name(number: int) -> str:
-    """Return "SIGTERM" for 15."""
-    names = {int(known): known.name for known in signal.Signals}
-    return names.get(number, f"signal {number}")
 
 
 def start_line(opened: Opened, rules: Rules, logs: str) -> str:

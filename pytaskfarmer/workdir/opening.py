@@ -84,7 +84,7 @@ class Opening:
         self, layout: Layout, source: Source, wish: Wish, say: Say, interrupted: Interrupted, kill: KillLeftovers
     ) -> None:
         self._layout = layout
-        self._source = source
+        self._source = self._whole = source
         self._wish = wish
         self._say = say
         self._interrupted = interrupted
@@ -299,24 +299,27 @@ class Opening:
         return Opened(books, census, len(attendance.others))
 
     def _news(self, books: Books) -> Fingerprint | None:
-        """Read the list, unless it is as it was. One that has grown counts up to its last line end."""
+        """Read the list, unless it is as it was. One that has grown counts up to its last line end.
+
+        It has not grown where that would take away a task which the list was begun with: then every line counts.
+        """
         known, now = books.register, self._source.stat()
-        source = self._source
+        source = self._whole
         if known.seen(now) and known.made_from(source.path, source.name, source.options):
             return None
-        unfinished = now.st_size > max(known.size, 0) and not _ends_in_newline(source.path)
-        if unfinished:
-            source = replace(source, tasklist=replace(source.tasklist, growing=True))
-        news = fingerprint(source, known.tasks, self._heed("reading the list"))
-        if unfinished:
-            self._source = books.source = source
-            self._say("the last line of the list has no line end yet: it is left out for now")
-            if (news.tasks, news.digest) == (known.tasks, known.digest) and known.made_from(
-                source.path, source.name, source.options
-            ):
-                return None
-            return replace(news, size=-1)
-        return news
+        heed = self._heed("reading the list")
+        if now.st_size > max(known.size, 0) and not _ends_in_newline(source.path):
+            growing = replace(source, tasklist=replace(source.tasklist, growing=True))
+            news = fingerprint(growing, known.tasks, heed)
+            if news.tasks >= known.tasks:
+                self._source = books.source = growing
+                self._say("the last line of the list has no line end yet: it is left out for now")
+                unchanged = (news.tasks, news.digest) == (known.tasks, known.digest)
+                if unchanged and known.made_from(source.path, source.name, source.options):
+                    return None
+                return replace(news, size=-1)
+        self._source = books.source = source
+        return fingerprint(source, known.tasks, heed)
 
     def _revise(self, books: Books, news: Fingerprint | None, attendance: Attendance, say: Say) -> Census:
         """Audit the dead, then take over what changed in the list or was wished for; `say` must not print yet."""

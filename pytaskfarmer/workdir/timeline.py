@@ -14,14 +14,12 @@ not overlap, so starts and durations are rounded down.
 """
 
 import contextlib
-import functools
 import json
 import os
-import signal
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pytaskfarmer.task import Attempt, Outcome, printable
+from pytaskfarmer.task import Attempt, Outcome, printable, signal_name
 from pytaskfarmer.workdir.layout import disk
 
 TRACKS = 100_000
@@ -54,17 +52,9 @@ def _microseconds(seconds: float) -> int:
     return int(seconds * 1e6)
 
 
-@functools.cache
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIG{number}"
-
-
 def task_event(attempt: Attempt, lane: int, host: str) -> bytes:
     """Return the bar of one attempt, in the lane of its farmer and the track of its slot."""
-    status = f'"status":{attempt.status}' if attempt.status >= 0 else f'"signal":"{_signal_name(-attempt.status)}"'
+    status = f'"status":{attempt.status}' if attempt.status >= 0 else f'"signal":"{signal_name(-attempt.status)}"'
     colour = f',"cname":"{_COLOURS[attempt.outcome]}"' if attempt.outcome in _COLOURS else ""
     # Text, not a dictionary for the encoder: every task pays for this.
     return (

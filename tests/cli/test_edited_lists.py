@@ -122,6 +122,17 @@ def test_edited_and_grown_at_once(half: Desk) -> None:
     assert ["a", "b", "c", "d", "f"] == sorted(half.lines("ran"))
 
 
+def test_a_last_line_without_a_line_end_can_be_corrected(desk: Desk) -> None:
+    """The last task of a list that never had a final newline stays a task when its line grows."""
+    (desk / "tasks.txt").write_text("echo a >> ran\necko b")
+    desk.farm("tasks.txt", status=1)
+    (desk / "tasks.txt").write_text("echo a >> ran\necho b >> ran")
+    assert "line 2: not the list of" in desk.error(FARM, "tasks.txt")
+    assert 0 == desk.run(FARM, "tasks.txt", "--update").status
+    assert ["a", "b"] == (desk / "ran").read_text().split()
+    assert [0, 1] == desk.ids(f"{FARM_DIR}/finished")
+
+
 def test_update_without_an_edit_changes_nothing(half: Desk) -> None:
     """`--update` on a list that says the same is the same command without it."""
     edit(half, "# cuts", "# other cuts")

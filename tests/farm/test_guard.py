@@ -53,6 +53,14 @@ class TestDeath:
         assert {0, 1, 2} == set(farm.claims(dead).running), "what ran stays in the claims of the dead"
         self.assert_finishes(farm)
 
+    def test_by_a_signal_without_a_name(self, farm: Farm, busy: Callable[..., Any], mark: Any) -> None:
+        """Whatever signal ends the farmer, the guard says which, and nothing stays alive."""
+        started, farmer, strays = busy()
+        os.kill(farmer, 40)
+        assert 168 == started.wait()
+        assert "pytaskfarmer: the farmer was killed (SIG40); nothing is lost" in started.output
+        assert ([], [False] * 3) == (mark.living(), [alive(pid) for pid in strays])
+
     @pytest.mark.parametrize("whole_group", [False, True], ids=["process", "group"])
     def test_of_the_guard_stops_the_farmer(
         self, farm: Farm, busy: Callable[..., Any], mark: Any, wait_until: WaitUntil, whole_group: bool

@@ -32,7 +32,7 @@ DONE = Summary(
         (attempt(0, "", Outcome.SUCCESS), "ok"),
         (attempt(0, "", Outcome.NONZERO_EXIT, 127), "exit 127"),
         (attempt(0, "", Outcome.KILLED_BY_SIGNAL, -9), "SIGKILL"),
-        (attempt(0, "", Outcome.KILLED_BY_SIGNAL, -35), "signal 35"),
+        (attempt(0, "", Outcome.KILLED_BY_SIGNAL, -35), "SIG35"),
         (attempt(0, "", Outcome.TIMED_OUT, -15), "timed out"),
         (attempt(0, "", Outcome.FAILED_TO_START, 127), "failed to start"),
         (attempt(0, "", Outcome.FARMER_LOST, -9), "farmer lost"),
