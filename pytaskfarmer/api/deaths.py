@@ -1,6 +1,5 @@
 """What a caller is told of the death of a worker."""
 
-
 from pytaskfarmer.api.faults import WorkerDied
 from pytaskfarmer.task import Outcome, signal_name
 from pytaskfarmer.workdir import outputs

@@ -65,9 +65,9 @@ class Pace:
     def block(self, slots: int, free: int, queued: int, waiting: Callable[[], int], live_slots: int | None) -> int:
         """Return how many tasks to take.
 
-        The free slots; plus, when tasks are short, enough to keep the slots busy for the horizon; each slot never
-        more than its half share of the `waiting()` tasks (asked for only if it matters), so that nobody starves at the
-        end. Where nobody else can be there (None) there is no such share, and more are taken once two a slot are left
+        The free slots; plus, when tasks are short, enough to keep the slots busy for the horizon; with what is queued
+        already, each slot never has more than half its share of what has not begun (`waiting()` is asked for only if
+        it matters), so that nobody starves at the end. Where nobody else can be there (None) there is no such share, and more are taken once two a slot are left
         in hand.
         """
         need = max(0, free - queued)
@@ -76,5 +76,6 @@ class Pace:
         enough = int(slots * self.horizon / max(self._median, 1e-4))
         if queued > (2 * slots if live_slots is None else enough // 2):
             return 0
-        fair = waiting() if live_slots is None else slots * waiting() // (2 * max(live_slots, slots))
+        left = waiting()
+        fair = left if live_slots is None else slots * (left + queued) // (2 * max(live_slots, slots)) - queued
         return max(need, min(enough - queued, fair))

@@ -173,9 +173,11 @@ class Farmer:
         self._observer.say(words)
 
     def _suspend(self) -> None:
+        began = time.monotonic()
         self._children.signal_all(signal.SIGSTOP)
         os.kill(os.getpid(), signal.SIGSTOP)
         self._children.signal_all(signal.SIGCONT)
+        self._slots.forgive(time.monotonic() - began)
 
     @property
     def _closing(self) -> bool:

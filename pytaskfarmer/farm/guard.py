@@ -113,7 +113,7 @@ def _watch(farmer: int, forwarded: set[signal.Signals]) -> int:
     while True:
         number = signal.sigwait({*forwarded, signal.SIGCHLD})
         if number != signal.SIGCHLD:
-            suspending = number == signal.SIGTSTP
+            suspending = suspending or number == signal.SIGTSTP
             os.kill(farmer, number)
             continue
         pid, status = os.waitpid(farmer, os.WNOHANG | os.WUNTRACED)

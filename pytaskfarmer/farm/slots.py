@@ -45,7 +45,8 @@ _KERNEL = "killed by the kernel, which had no memory left"
 class Running:
     """One attempt in a slot, since when in epoch seconds and on the monotonic clock (a call not yet sent: infinity).
 
-    `child` is its process, or what tidies up after it; a call has none. `sentence` is why it is being ended from
+    `forgiven` are the seconds that do not count for its time limit. `child` is its process, or what tidies up after it;
+    a call has none. `sentence` is why it is being ended from
     outside; `ended` how the task itself ended, once it has.
     """
 
@@ -55,6 +56,7 @@ class Running:
     finish: _Finish | None = None
     began: float = 0.0
     since: float = 0.0
+    forgiven: float = 0.0
     sentence: Outcome | None = None
     ended: Attempt | None = None
 
@@ -192,7 +194,7 @@ class Slots:
     def _call_event(self, event: Begun | Done | Lost) -> Iterator[Ended]:
         run = self._running[event.slot]
         if isinstance(event, Begun):
-            run.began, run.since = event.began, event.since
+            run.began, run.since, run.forgiven = event.began, event.since, 0.0
             return
         if isinstance(event, Done):
             status, cpu, peak = event.message.status, event.message.cpu, event.message.peak
@@ -315,11 +317,16 @@ class Slots:
         if began:
             run.sentence = outcome
 
+    def forgive(self, seconds: float) -> None:
+        """Let no attempt's time limit count the seconds for which all of them were suspended."""
+        for run in self._running.values():
+            run.forgiven += seconds
+
     def tend(self, now: float) -> None:
         """Begin the ladder for attempts beyond their time limit, and KILL what had its grace."""
         if self._task_timeout is not None:
             for run in list(self._running.values()):
-                if now - run.since >= self._task_timeout:
+                if now - run.since - run.forgiven >= self._task_timeout:
                     self._sentence(run, Outcome.TIMED_OUT)
         if self._memory is not None and now >= self._memory.due:
             self._weigh(self._memory)
@@ -348,7 +355,8 @@ class Slots:
         if self._memory is not None and self._running:
             moments.append(self._memory.due)
         if self._task_timeout is not None:
-            moments += [run.since + self._task_timeout for run in self._running.values() if run.has_time_limit]
+            limit = self._task_timeout
+            moments += [run.since + run.forgiven + limit for run in self._running.values() if run.has_time_limit]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def close(self) -> None:

@@ -204,7 +204,8 @@ class Visits:
         words = (isinstance(error, OSError) and error.strerror) or str(error)
         if words not in self._told_troubles:
             self._told_troubles.add(words)
-            self._observer.warn(f"no more tasks are taken until this is over: {words}")
+            where = f"{error.filename}: " if isinstance(error, OSError) and isinstance(error.filename, str) else ""
+            self._observer.warn(f"no more tasks are taken until this is over: {where}{words}")
         now = time.monotonic()
         self.in_trouble = True
         self._failures += now >= self._next  # what goes wrong until the next try is one failure

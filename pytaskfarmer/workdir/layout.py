@@ -12,6 +12,7 @@ from dataclasses import dataclass
 LOCK_SUFFIX = ".lock"
 TMP_SUFFIX = ".tmp"
 FORWARD_SUFFIX = ".forward"
+_NOT_FOR_DIRECTORIES = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,9 @@ class Disk:
         fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(fd)
+        except OSError as error:
+            if error.errno not in _NOT_FOR_DIRECTORIES:
+                raise
         finally:
             os.close(fd)
 

@@ -38,6 +38,7 @@ from pytaskfarmer.workdir.source import Fingerprint, Heed, Reading, Source, fing
 
 _POLL = (0.05, 2.0)
 _SAY_EVERY = 5.0
+_NO_RETRY = "--retry-failed: left out, since other farmers run this list; use `pytaskfarmer retry` instead"
 
 
 class _Overtaken(Exception):
@@ -104,6 +105,7 @@ class Opening:
         self._check(known)
         self._source.prepare()
         wish = self._wish
+        self._make_directories([])  # of a directory that is there, somebody may have cleaned up the logs
         books = registered(self._layout, known, wish.slots, wish.allocation, self._source, self._wait)
         try:
             return self._set_up(books)
@@ -124,10 +126,7 @@ class Opening:
         self._refuse_strangers()
         made: list[str] = []
         try:
-            for directory in (layout.root, layout.claims, layout.logs):
-                if not os.path.isdir(directory):
-                    os.makedirs(directory, exist_ok=True)
-                    made.append(directory)
+            self._make_directories(made)
             kind = self._wish.lock or self._suitable_lock()
             stub = Register(
                 register.new_run(), kind, self._source.path, self._source.name, dict(self._source.options),
@@ -141,6 +140,13 @@ class Opening:
                 with contextlib.suppress(OSError):
                     os.rmdir(directory)
             raise _cannot(layout, error) from None
+
+    def _make_directories(self, made: list[str]) -> None:
+        """Make those that are missing, and add them to `made`."""
+        for directory in (self._layout.root, self._layout.claims, self._layout.logs):
+            if not os.path.isdir(directory):
+                os.makedirs(directory, exist_ok=True)
+                made.append(directory)
 
     def _refuse_strangers(self) -> None:
         """Raise `TasklistError` if what PyTaskFarmer 0.1.0 recorded here has no line in common with the list."""
@@ -274,9 +280,13 @@ class Opening:
         self._lock(books)
         with books.section():
             others = books.roster.others()
-            if news is None and books.roster.looks_healthy(others):
+            healthy = news is None and books.roster.looks_healthy(others)
+            if healthy:
                 books.take_lane()
-                return Opened(books, None, len(others))
+        if healthy:
+            if self._wish.retry_failed:
+                self._say(_NO_RETRY)
+            return Opened(books, None, len(others))
         words: list[str] = []
         if books.register.directory not in {"", os.getcwd()}:
             begun = books.register.directory
@@ -330,7 +340,7 @@ class Opening:
             revision.take_over(books, self._source, news, attendance, update=self._wish.update, say=say)
             census = recovery.restore(books, attendance)
         if self._wish.retry_failed and attendance.others:
-            say("--retry-failed: left out, since other farmers run this list; use `pytaskfarmer retry` instead")
+            say(_NO_RETRY)
         elif self._wish.retry_failed and (again := revision.retry(books, None)):
             say(f"failed tasks that were put back: {len(again):,}")
             census = recovery.restore(books, Attendance())

@@ -60,7 +60,8 @@ def names(layout: Layout) -> list[str]:
     except FileNotFoundError:
         return []
     found = {entry.removesuffix(LOCK_SUFFIX) for entry in entries if not entry.endswith(TMP_SUFFIX)}
-    return sorted(name for name in found if ".break" not in name)
+    # Neither what a lease leaves while it is broken, nor the `.nfs...` that NFS makes of a removed file that is open.
+    return sorted(name for name in found if ".break" not in name and not name.startswith("."))
 
 
 class Roster:

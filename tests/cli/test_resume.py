@@ -1,5 +1,6 @@
 import fcntl
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -70,6 +71,30 @@ def test_lines_appended_while_a_farmer_runs_are_added(desk: Desk, wait_until: Ca
     desk.farm("tasks.txt")
     assert ["two"] == desk.lines("ran")
     assert [0, 1, 2] == desk.ids(f"{FARM_DIR}/finished")
+
+
+def test_failed_tasks_stay_while_others_run(desk: Desk, wait_until: Callable[..., None]) -> None:
+    """`--retry-failed` of a farmer that joins others says that it was left out, and what to do instead."""
+    desk.write("tasks.txt", "false", "echo x >> begun; [ -e go ] || sleep 100")
+    farmer = desk.start(FARM, "tasks.txt", "-n", "2")
+    wait_until(lambda: desk.lines("begun") and desk.ids(f"{FARM_DIR}/failed"))
+    ended = desk.run(FARM, "tasks.txt", "-n", "1", "--retry-failed")
+    expected = (
+        "pytaskfarmer: --retry-failed: left out, since other farmers run this list; use `pytaskfarmer retry` instead"
+    )
+    assert expected == ended.lines[0]
+    desk.end(farmer, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("directory", ["logs", "claims"])
+def test_a_directory_that_was_cleaned_up(desk: Desk, directory: str) -> None:
+    """A work directory whose logs, or claims, somebody has removed goes on."""
+    desk.write("tasks.txt", "echo one >> ran", "[ -e go ]")
+    desk.farm("tasks.txt", status=1)
+    shutil.rmtree(desk / FARM_DIR / directory)
+    (desk / "go").touch()
+    assert "2 of 2 finished, 0 failed" in desk.farm("tasks.txt", "--retry-failed").out
+    assert ["one"] == desk.lines("ran")
 
 
 @pytest.mark.parametrize("how", ["touched", "comments"])

@@ -136,8 +136,9 @@ class TestBlock:
     def test_feeds_every_free_slot_and_nobody_starves(
         self, durations: list[float], slots: int, queued: int, waiting: int, others: int, data: st.DataObject
     ) -> None:
-        """A block is what the free slots lack, or else at most half of a fair share of what waits."""
+        """A block is what the free slots lack, or else no more than makes half of a fair share."""
         free = data.draw(st.integers(0, slots))
         block = paced(*durations).block(slots, free, queued, lambda: waiting, slots + others)
         lack = max(0, free - queued)
-        assert lack <= block <= max(lack, slots * waiting // (2 * (slots + others)))
+        share = slots * (waiting + queued) // (2 * (slots + others))
+        assert lack <= block <= max(lack, share - queued)

@@ -336,6 +336,50 @@ class TestDrain:
         assert ["stop (SIGUSR2)"] == reasons(farm)
 
 
+class TestSuspension:
+    @pytest.fixture
+    def gated(self, farm: Farm) -> str:
+        """Make a gate; return a task that runs until it is opened."""
+        os.mkfifo(farm.directory / "gate")
+        return "exec 3<> gate; touch up; read -u 3"
+
+    def up(self, farm: Farm, wait_until: WaitUntil, *options: str) -> tuple[Started, int]:
+        """Start a farmer, and return it and its pid once its task is up."""
+        started = farm.start(*options)
+        wait_until((farm.directory / "up").exists, state=lambda: started.output, hopeless=started.over)
+        assert started.farmer is not None
+        return started, started.farmer
+
+    def test_does_not_count_for_the_time_limit(self, farm: Farm, gated: str, wait_until: WaitUntil) -> None:
+        """A task that was suspended for longer than its time limit has the rest of its time when it goes on."""
+        farm.write([gated])
+        started, farmer = self.up(farm, wait_until, "--task-timeout", "3s")
+        started.signal(signal.SIGTSTP)
+        wait_until(lambda: {"T"} == {state(started.guard.pid), state(farmer)})
+        time.sleep(3.2)
+        started.signal(signal.SIGCONT)
+        wait_until(lambda: "T" != state(farmer))
+        release(farm.directory / "gate")
+        assert 0 == started.wait(), started.output
+
+    @pytest.mark.parametrize("after", [0, 0.0001, 0.0002, 0.0004, 0.0008, 0.0016])
+    def test_and_a_stop_at_once(self, farm: Farm, gated: str, wait_until: WaitUntil, after: float) -> None:
+        """A stop that comes before the farmer is suspended does not make the guard forget to wake it up again."""
+        farm.write([gated])
+        started, _ = self.up(farm, wait_until)
+        started.signal(signal.SIGTSTP)
+        time.sleep(after)
+        started.signal(signal.SIGINT)
+
+        def over() -> bool:
+            started.signal(signal.SIGCONT)
+            return started.over()
+
+        wait_until(over)
+        assert 3 == started.wait()
+        farm.balance(1, "toprocess")
+
+
 class TestTerminal:
     @pytest.fixture
     def terminal(self) -> Iterator[Terminal]:

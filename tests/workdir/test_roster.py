@@ -64,6 +64,14 @@ def attendance(books: Books) -> Attendance:
         return books.roster.attendance()
 
 
+def test_what_a_file_system_leaves_is_no_farmer(world: World, books: Books) -> None:
+    """A lock file removed while it was open, which NFS keeps under another name, has no farmer."""
+    for name in (".nfs00000000deadbeef00000001", ".nfs0000000000000042.lock"):
+        (Path(world.layout.claims) / name).touch()
+    assert [] == books.roster.others()
+    assert [books.own.farmer.name] == roster.names(world.layout)
+
+
 elsewhere = pytest.mark.parametrize(("host", "boot"), [("elsewhere", None), (None, "another")])
 
 
