@@ -67,8 +67,8 @@ class Pace:
 
         The free slots; plus, when tasks are short, enough to keep the slots busy for the horizon; with what is queued
         already, each slot never has more than half its share of what has not begun (`waiting()` is asked for only if
-        it matters), so that nobody starves at the end. Where nobody else can be there (None) there is no such share, and more are taken once two a slot are left
-        in hand.
+        it matters), so that nobody starves at the end. Where nobody else can be there (None) there is no such share,
+        and more are taken once two a slot are left in hand.
         """
         need = max(0, free - queued)
         if self._median is None or self._median >= self.horizon:

@@ -316,7 +316,8 @@ class Farmer:
             tally.running, tally.held = self._slots.running, self._own.count
             tally.waiting, tally.company = self._books.waiting(), self._visits.leaving.company
             tally.in_trouble = self._visits.in_trouble
-            if tally.company:
+            tally.tasks = self._books.register.tasks
+            if tally.company or (self._books.others_came and self._feed is None):
                 tally.before = None  # what others did in the meantime is not known any more
             self._observer.tick(tally)
 
@@ -340,7 +341,7 @@ class Farmer:
 
     def _summary(self, seconds: float) -> Summary:
         tally, leaving, layout = self._tally, self._visits.leaving, self._books.layout
-        tally.running, tally.held = 0, self._own.count
+        tally.tasks, tally.running, tally.held = self._books.register.tasks, 0, self._own.count
         stopped_by = self._stopping or self._draining
         census, exact = leaving.census, True
         if census is not None:

@@ -64,7 +64,9 @@ def work(wanted: Work, host: Host, environment: Mapping[str, str], guard: GuardL
         if wanted.jitter:
             _wait(random.uniform(0, wanted.jitter), signals, must_stop)
         while True:
-            opening = Opening(wanted.layout, wanted.source, wanted.wish, host.say, must_stop, process.kill_leftovers)
+            opening = Opening(
+                wanted.layout, wanted.source, wanted.wish, host.say, must_stop, process.kill_leftovers, host.warn
+            )
             opened = opening.run()
             guard.keep(opened.books.life.descriptor)
             rules = wanted.rules
@@ -78,6 +80,7 @@ def work(wanted: Work, host: Host, environment: Mapping[str, str], guard: GuardL
                     return farmer.run(signals)
                 except Evicted as eviction:
                     failed = farmer.failed
+                    opened.books.life.end()  # its processes are gone; what it still claims is for others
                     host.warn(f"{eviction} Starting again.")
             finally:
                 opened.books.close()

@@ -48,8 +48,9 @@ class Overdue(WorkdirError):
 class Books:
     """One registered farmer's access to the shared files.
 
-    Every method whose docstring says "in a section" must be called inside `with books.section():`, after `try_lock`
-    said yes. An OSError from one of them has left the books as they were, unless it says otherwise.
+    `others_came` tells that the list was changed by others than this farmer since it began to claim. Every method
+    whose docstring says "in a section" must be called inside `with books.section():`, after `try_lock` said yes. An
+    OSError from one of them has left the books as they were, unless it says otherwise.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class Books:
         self._main = main
         self._locks = locks
         self.source = source
+        self.others_came = False
         self._mean_line = 64
+        self._stack_size: int | None = None
         self._lane_told = False
 
     @contextmanager
@@ -125,6 +128,8 @@ class Books:
             return []
         try:
             taken, left = stack.top(count, self._mean_line)
+            self.others_came |= self._stack_size not in {None, stack.size}
+            self._stack_size = left
             if left == stack.size:
                 return []
             if taken:
@@ -135,6 +140,7 @@ class Books:
             try:
                 stack.cut(left)
             except OSError:
+                self._stack_size = None
                 self._note_returned(tasks)
                 raise
         finally:
@@ -229,6 +235,7 @@ class Books:
         if tasks:
             self._still_ours()
             lines = [records.line_of(task.id, encode(task.text)) for task in reversed(tasks)]
+            self._stack_size = None
             records.append(self.layout.toprocess, lines)
             self._note_returned(tasks)
 

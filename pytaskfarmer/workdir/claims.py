@@ -303,15 +303,21 @@ class OwnClaims:
         notes += map(_hold_note, self._tasks.values())
         notes += [_end_note(attempt, last) for attempt, last in self._plotless if attempt.task.id in self._tasks]
         notes += [self._starts[i] for i, standing in self._standing.items() if standing is Standing.RUNNING]
-        tmp = self._path + TMP_SUFFIX
+        tmp, data = self._path + TMP_SUFFIX, b"".join(notes)
+        fd = -1
         try:
-            disk.write_file(tmp, [b"".join(notes)])
+            disk.write_file(tmp, [data])
+            fd = disk.open(tmp, os.O_RDWR | os.O_APPEND)  # nothing may fail once the name leads to this file
             disk.rename(tmp, self._path)
         except OSError:
+            if fd >= 0:
+                os.close(fd)
             disk.unlink(tmp)
             raise
-        self._reopen()
-        self._size = self._compacted_size = os.fstat(self._fd).st_size
+        os.close(self._fd)
+        self._fd = fd
+        self._size = self._compacted_size = len(data)
+        self._torn = False
         self._gathered.clear()
 
     def close(self) -> None:

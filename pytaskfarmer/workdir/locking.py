@@ -30,7 +30,8 @@ from pytaskfarmer.workdir.layout import TMP_SUFFIX, Layout, disk
 
 FLOCK, LEASE = "flock", "lease"
 LEASE_SECONDS = 60.0
-_REFUSED = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
+_ENOTSUPP = 524  # the kernel's own, which no program should see; DVS, on the nodes of HPE Cray systems, lets it out
+_REFUSED = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, _ENOTSUPP})
 
 
 class MainLock(Protocol):
@@ -68,6 +69,10 @@ class Life(Protocol):
 
     def beat(self) -> float:
         """Show that this farmer lives; return the time that the file system gives to it (its clock, seconds)."""
+        ...
+
+    def end(self) -> None:
+        """Let others see that this farmer is no more, although its guard keeps a copy of the lock."""
         ...
 
     def drop(self) -> None:
@@ -157,11 +162,16 @@ class KernelLocks:
             fd = disk.open(path, os.O_RDWR)
         except FileNotFoundError:
             return True
-        if not _lock(fd, path):
+        try:
+            taken = _lock(fd, path)
+        except BaseException:
             os.close(fd)
-            return False
-        self._taken[path] = fd
-        return True
+            raise
+        if taken:
+            self._taken[path] = fd
+        else:
+            os.close(fd)
+        return taken
 
     def forget(self, path: str) -> None:
         """Let go of a lock taken over."""
@@ -232,6 +242,11 @@ class KernelLife:
         os.utime(self.descriptor)
         return os.fstat(self.descriptor).st_mtime
 
+    def end(self) -> None:
+        """Unlock the open file, and with it every copy of the descriptor."""
+        if self.descriptor is not None:
+            unlock_descriptor(self.descriptor)
+
     def drop(self) -> None:
         """Close the descriptor; the lock goes with the last copy of it."""
         if self.descriptor is not None:
@@ -296,6 +311,9 @@ class LeaseLock:
             self._lease.acquire(timeout=0)
         except Timeout:
             return False
+        except RuntimeError as error:  # filelock got no thread to refresh the lease: the node is full for now
+            self.release()
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), self.path) from error
         return True
 
     def held(self) -> bool:
@@ -364,6 +382,10 @@ class LeaseLife:
             return os.stat(self._lock.path).st_mtime
         except FileNotFoundError:
             return time.time()
+
+    def end(self) -> None:
+        """Let go, which removes the file."""
+        self._lock.release()
 
     def drop(self) -> None:
         """Let go, which removes the file."""

@@ -77,17 +77,26 @@ class Opened:
 class Opening:
     """One attempt to open a work directory.
 
-    `say` receives lines for a person; `interrupted` is asked while waiting and reading; `kill_leftovers` is
-    given dead farmers of this node, whose processes must be gone before their tasks may run again.
+    `say` receives lines for a person, `warn` those that also one who wants quiet must see; `interrupted` is asked while
+    waiting and reading; `kill_leftovers` is given dead farmers of this node, whose processes must be gone before their
+    tasks may run again.
     """
 
     def __init__(
-        self, layout: Layout, source: Source, wish: Wish, say: Say, interrupted: Interrupted, kill: KillLeftovers
+        self,
+        layout: Layout,
+        source: Source,
+        wish: Wish,
+        say: Say,
+        interrupted: Interrupted,
+        kill: KillLeftovers,
+        warn: Say | None = None,
     ) -> None:
         self._layout = layout
         self._source = self._whole = source
         self._wish = wish
         self._say = say
+        self._warn = warn or say
         self._interrupted = interrupted
         self._kill = kill
 
@@ -323,7 +332,7 @@ class Opening:
             news = fingerprint(growing, known.tasks, heed)
             if news.tasks >= known.tasks:
                 self._source = books.source = growing
-                self._say("the last line of the list has no line end yet: it is left out for now")
+                self._warn("the last line of the list has no line end yet: it is left out for now")
                 unchanged = (news.tasks, news.digest) == (known.tasks, known.digest)
                 if unchanged and known.made_from(source.path, source.name, source.options):
                     return None

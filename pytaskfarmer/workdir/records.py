@@ -22,7 +22,7 @@ def line_of(task_id: int, text: bytes) -> bytes:
 def parse(line: bytes) -> tuple[int, bytes] | None:
     """Return the id and the text of a complete line, or None for a torn one."""
     number, blank, text = line.partition(b" ")
-    if not blank or not line.endswith(b"\n") or not number.isdigit() or b"\0" in line:
+    if not blank or not line.endswith(b"\n") or not number.isdigit() or len(number) > 18 or b"\0" in line:
         return None
     return int(number), text[:-1]
 
@@ -98,9 +98,13 @@ class Appending:
     def __init__(self, path: str) -> None:
         self._path = path
         self._fd = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        self.size = end_of_last_line(self._fd)
-        if self.size != os.fstat(self._fd).st_size:
-            disk.truncate(self._fd, self.size)
+        try:
+            self.size = end_of_last_line(self._fd)
+            if self.size != os.fstat(self._fd).st_size:
+                disk.truncate(self._fd, self.size)
+        except OSError:
+            os.close(self._fd)
+            raise
 
     def write(self, lines: Iterable[bytes]) -> None:
         """Append complete lines with one write."""

@@ -86,6 +86,29 @@ def test_failed_tasks_stay_while_others_run(desk: Desk, wait_until: Callable[...
     desk.end(farmer, signal.SIGTERM)
 
 
+def test_a_list_that_grew_meanwhile_is_not_done(desk: Desk, wait_until: Callable[..., None]) -> None:
+    """A farmer that is stopped counts what others have added to the list: work is left, and its status says so."""
+    desk.write("tasks.txt", "echo x >> begun; [ -e go ] || sleep 100", "true")
+    farmer = desk.start(FARM, "tasks.txt", "-n", "1")
+    running(desk, 1, wait_until)
+    with open(desk / "tasks.txt", "a") as file:
+        file.write("true\n")
+    desk.farm("tasks.txt", "-n", "1")
+    ended = desk.end(farmer, signal.SIGTERM)
+    assert (3, True) == (ended.status, "2 of 3 finished, 0 failed, 1 left" in ended.out), ended
+
+
+def test_a_line_that_is_left_out_is_said_in_any_case(desk: Desk) -> None:
+    """Also who wants quiet learns that the last line of a grown list has no line end, and is no task for now."""
+    desk.write("tasks.txt", "true")
+    desk.farm("tasks.txt", "--quiet")
+    with open(desk / "tasks.txt", "a") as file:
+        file.write("true\ntrue")
+    said = "the last line of the list has no line end yet: it is left out for now"
+    desk.farm("tasks.txt", "--quiet", warning=said)
+    assert [0, 1] == desk.ids(f"{FARM_DIR}/finished")
+
+
 @pytest.mark.parametrize("directory", ["logs", "claims"])
 def test_a_directory_that_was_cleaned_up(desk: Desk, directory: str) -> None:
     """A work directory whose logs, or claims, somebody has removed goes on."""

@@ -52,6 +52,15 @@ def test_stops_what_it_runs_and_begins_anew(farm: Farm, monkeypatch: pytest.Monk
         assert "x" == (farm.directory / "closed").read_text(), "the runner is closed once, at the very end"
 
 
+def test_leaves_no_ghost(farm: Farm) -> None:
+    """What an evicted farmer held is free for others, and for itself, although its guard keeps a copy of its lock."""
+    claim = farm.layout.claim("${PYTASKFARMER_FARMER}")
+    farm.write([f"if mkdir first; then cp {claim} copy; mv copy {claim}; fi", *["true"] * 3])
+    assert 0 == farm.run("-n", "1", "--wait"), farm.started[-1].output
+    assert "Starting again." in farm.started[-1].output
+    farm.balance(4, "finished")
+
+
 def test_does_not_make_failures_forgotten(farm: Farm) -> None:
     """A farmer with `--max-fails 2` that begins anew after a failure starts no more after the next one."""
     claim = farm.layout.claim("${PYTASKFARMER_FARMER}")

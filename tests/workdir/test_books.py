@@ -35,6 +35,22 @@ def locked(books: Books) -> Books:
     return books
 
 
+def test_others_are_noticed(tmp_path: Path) -> None:
+    """A farmer knows that it was alone as long as nobody else changed the list, and not longer."""
+    world = World(tmp_path, ["true"] * 60)
+    for _ in range(4):
+        world.turn(0, SUCCESS | SUCCESS << 2)
+    alone = world.farmers[0].books
+    assert not alone.others_came
+    world.turn(1, 0)
+    world.turn(1, 0)
+    for _ in range(2):
+        world.turn(0, SUCCESS | SUCCESS << 2)
+    assert alone.others_came
+    for who in range(2):
+        world.die(who)
+
+
 def test_an_instant_is_plotted_once(world: World) -> None:
     """A commit of which only the last note fails has plotted its instants, and the next one does not again."""
     world.turn(0, QUIETLY)

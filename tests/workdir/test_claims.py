@@ -20,6 +20,12 @@ def own(tmp_path: Path) -> Iterator[OwnClaims]:
     own.close()
 
 
+@pytest.fixture
+def patched() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patched:
+        yield patched
+
+
 def tear(own: OwnClaims, task: tuple[int, bytes], written: bytes, *, stuck: bool) -> None:
     """Let a note be written in part; if `stuck`, the file cannot be made shorter either."""
 
@@ -56,3 +62,27 @@ def test_a_later_failure_takes_no_good_note_away(own: OwnClaims, tmp_path: Path)
     assert {1: "one", 2: "two"} == on_disk(tmp_path)
     own.hold([(3, b"three")])
     assert {1: "one", 2: "two", 3: "three"} == on_disk(tmp_path)
+
+
+def test_a_rewritten_file_is_the_one_that_is_written(
+    own: OwnClaims, tmp_path: Path, patched: pytest.MonkeyPatch
+) -> None:
+    """Nothing can fail once the rewritten file has the name: else the farmer would go on writing to the old one."""
+    own.hold([(number, b"x" * 1000) for number in range(1000)])
+    own.returned(list(range(1, 1000)))
+    own.flush()
+    path, open_it = str(tmp_path / "claims"), disk.open
+
+    def refuse(name: str, flags: int) -> int:
+        if name == path:
+            raise OSError(errno.EIO, "passing")
+        return open_it(name, flags)
+
+    patched.setattr(disk, "open", refuse)
+    size = os.stat(path).st_size
+    own.compact()
+    patched.undo()
+    assert os.stat(path).st_size < size / 100
+    own.hold([(1000, b"later")])
+    assert own.is_file()
+    assert {0: "x" * 1000, 1000: "later"} == on_disk(tmp_path)

@@ -1,15 +1,18 @@
 """Leases, for file systems without kernel locks: the same books, with files that expire instead of locks."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from pytaskfarmer.errors import LockError
 from pytaskfarmer.workdir import locking, records, roster
 from pytaskfarmer.workdir.layout import Layout
 
@@ -36,6 +39,36 @@ def layout(tmp_path: Path) -> Layout:
 def farm(place: Path, *options: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "pytaskfarmer", "run", "list", "--lock", "lease", *options]
     return subprocess.Popen(command, cwd=place, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def test_a_node_full_of_processes_is_no_fault_of_the_lease(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be had to refresh it, the lease is not taken, and the error is one that passes."""
+    main = locking.Leases(layout, 60.0).main()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(BlockingIOError):
+            main.try_acquire()
+    assert main.try_acquire()
+    main.release()
+
+
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOLCK, 524])
+def test_a_file_system_that_refuses_kernel_locks(layout: Layout, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Whatever name it gives to that, leases are chosen, or asked for; 524 is what DVS says."""
+
+    def refuse(fd: int, *, blocking: bool) -> bool:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(locking, "lock_descriptor", refuse)
+    assert os.strerror(number) == locking.refusal(layout.root)
+    main = locking.KernelLocks(layout).main()
+    with pytest.raises(LockError, match="Use --lock lease"):
+        main.try_acquire()
+    main.close()
 
 
 def test_a_lease_excludes_until_its_holder_dies(layout: Layout) -> None:
