@@ -6,9 +6,8 @@ and of the fields that the command must have.
 """
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from pytaskfarmer.errors import TasklistError
@@ -17,14 +16,12 @@ from pytaskfarmer.plugins.contracts import Tasklist
 from . import rows
 from .counting import Counts
 from .fields import Fields, missing
+from .naming import Naming, Outputs, no_option
 from .rows import Row
 
 _KINDS = ("auto", "lines", "csv", "tsv")
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _MADE = ("input", "output", "file_index", "dir", "stem", "suffix", "first", "index")
-_FIELD = re.compile(r"\{([^\W\d]\w*)\}")
-_NUMBER = r"\{(?:file_index|index|first)\}"
-_MERGING = re.compile(rf"[}}\d]{_NUMBER}|{_NUMBER}(?!\{{suffix\}})[{{\d]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ class Split:
 
     - `command`: what each task runs, such as `sim {input} {output} --skip {first} --events {count}`.
     - `output`: the name of what a task writes; by default `{stem}.{file_index}.{index}{suffix}`. A list of which two
-      inputs would have the same output is refused.
+      inputs would have the same output, or an output would be an input, is refused.
     - `events_per_task`: the largest number of events of a task; by default, each input is one task.
     - `events`: the number of events of every input.
     - `events_column`: the column of the list that has the number of events.
@@ -77,8 +74,8 @@ class Split:
 
     Without `events` and `events_column`, events are counted if they need be: the entries of a tree in .root files, the
     lines but for the header in .csv and .tsv files, the events in .hepmc files. Inputs are counted when a work
-    directory begins, from the directory in which the command is typed. Memory: 16 bytes an input that is counted, and
-    70 where an `output` has no `{file_index}`.
+    directory begins, from the directory in which the command is typed. Memory: 16 bytes an input that is counted, 70 if
+    there is an `{output}`, and as many again where that has no `{file_index}`.
     """
 
     ALL: ClassVar[str] = ""
@@ -122,7 +119,7 @@ class Split:
 
     def tasks(self, tasklist: Tasklist) -> Iterator[str]:
         """Yield the command of each piece. Raises `TasklistError` for an input that cannot be split."""
-        outputs = Outputs(self._output)
+        outputs = Outputs(self._output, self._paths(tasklist)) if "output" in self._fields.names else None
         for place, row in enumerate(self._inputs(tasklist)):
             path = row.values[self._input_column]
             if not path:
@@ -134,12 +131,15 @@ class Split:
             values = {**row.values, **_parts(place, path)}
             for piece in found:
                 values.update(self.numbers(piece))
-                if "output" in self._fields.names:
+                if outputs:
                     try:
-                        values["output"] = outputs.next(piece, values)
+                        values["output"] = outputs.next(piece.index, values)
                     except ValueError as error:
                         raise TasklistError(tasklist.path, row.line, f"{path}: {error}.") from None
                 yield rows.text_of(self._fields, Row(row.line, values), tasklist.path)
+
+    def _paths(self, tasklist: Tasklist) -> Iterator[str]:
+        return (row.values[self._input_column] for row in self._inputs(tasklist))
 
     def _inputs(self, tasklist: Tasklist) -> Iterator[Row]:
         """Yield a row for each input; in a list of plain lines, the line without the blanks around it."""
@@ -188,60 +188,10 @@ class Split:
         return self._counts.of(place, path) if needed else None
 
 
-@dataclass(frozen=True, slots=True)
-class Naming:
-    """A file name with fields, whose values are put in as they are; `names` are those of its fields."""
-
-    text: str
-    names: tuple[str, ...] = field(init=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(_FIELD.findall(self.text)))
-
-    def check(self, *, split: bool) -> None:
-        """Raise `ValueError` where pieces of an input, or of several, could have the same name."""
-        if "{" in (rest := _FIELD.sub("", self.text)) or "}" in rest:
-            raise ValueError(f"output has a brace that makes no field: {self.text}; write a field as {{stem}}")
-        if split and not {"index", "first"} & set(self.names):
-            raise ValueError("output needs {index}, else every piece of an input has the same output")
-        if _MERGING.search(self.text):
-            raise ValueError("output needs a sign between a number and what is beside it, as in {stem}_{index}")
-
-    def fill(self, values: Mapping[str, str]) -> str:
-        """Return the name; every field must have a value."""
-        return _FIELD.sub(lambda match: values[match[1]], self.text)
-
-
-class Outputs:
-    """The outputs of a list as it is read, of which no two may be the same.
-
-    Inputs are told apart by the outputs of their first pieces, and remembered by those unless their place in the list
-    is in the name: the pieces of two inputs are the same only where their first ones are (`Naming.check`).
-    """
-
-    def __init__(self, naming: Naming) -> None:
-        self._naming = naming
-        self._seen: set[int] | None = None if "file_index" in naming.names else set()
-
-    def next(self, piece: Piece, values: Mapping[str, str]) -> str:
-        """Return the output of `piece`. Raises `ValueError` where it is the input, or that of an earlier input."""
-        output = self._naming.fill(values)
-        if output == values["input"]:
-            raise ValueError("its output would be the file itself; set the option output to another name")
-        if self._seen is not None and piece.index == 0:
-            known = hash(os.path.normpath(output))
-            if known in self._seen:
-                told = f"its output {output!r} is also that of an input above"
-                raise ValueError(f"{told}; put {{file_index}} into the option output")
-            self._seen.add(known)
-        return output
-
-
 def _parts(place: int, path: str) -> dict[str, str]:
     directory, name = os.path.split(path)
     stem, suffix = os.path.splitext(name)
-    path = f"./{path}" if path.startswith("-") else path
-    return {"input": path, "file_index": str(place), "dir": directory or ".", "stem": stem, "suffix": suffix}
+    return {"input": no_option(path), "file_index": str(place), "dir": directory or ".", "stem": stem, "suffix": suffix}
 
 
 def _positive(option: str, value: int | None) -> int | None:

@@ -85,10 +85,10 @@ def inside(engine: Engine, variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _shifter(launch: Launch) -> list[str]:
-    modules = (*launch.modules, "gpu") if launch.gpu else launch.modules
+    modules = dict.fromkeys((*launch.modules, *(["gpu"] if launch.gpu else [])))
     return [
         f"--image={launch.image}",
-        *(f"--module={module}" for module in modules),
+        *([f"--module={','.join(modules)}"] if modules else []),  # of several options, only the last would count
         *(f"--volume={volume}" for volume in launch.volumes),
         *(f"--workdir={directory}" for directory in [launch.tempdir or launch.workdir] if directory),
         *launch.arguments,

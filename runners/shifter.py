@@ -1,7 +1,8 @@
 """The Shifter runner of PyTaskFarmer 0.1.0, under its old name and with its exact command line.
 
 It differs in what was broken there. Without a `setup`, 0.1.0 handed ` && TASK` to the shell, which is a syntax error;
-and the directories of `tempdir` were never removed.
+of several modules, each in an option of its own, Shifter obeyed the last; and the directories of `tempdir` were never
+removed.
 """
 
 from pytaskfarmer.plugins.contracts import Command, TaskContext
@@ -46,7 +47,7 @@ class ShifterRunner:
             *("shifter", "--image", self._image),
             *([f"--workdir={directory}"] if directory else []),
             *(f"-V{volume}" for volume in self._volumes),
-            *(f"-m{module}" for module in self._modules),
+            *([f"-m{','.join(self._modules)}"] if self._modules else []),
             *("--", "/bin/bash", "-c", f"{self._setup} && {task.text}" if self._setup.strip() else task.text),
         )
         finish = finisher(self._scratch, directory, None)

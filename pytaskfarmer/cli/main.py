@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from pytaskfarmer import __version__
+from pytaskfarmer.cli import hints
 from pytaskfarmer.errors import FarmError, UsageError
 
 _COMMANDS = (
@@ -69,7 +70,7 @@ def _status(words: list[str]) -> int:
         print(error.format_message(), file=sys.stderr)
         return 2
     except click.NoSuchOption as error:
-        return _complain(error.format_message() + _hint(error))
+        return _complain(hints.about(error))
     except click.MissingParameter as error:
         way = f" See: {error.ctx.command_path} --help" if error.ctx else ""
         return _complain(error.format_message() + way)
@@ -124,16 +125,6 @@ def _run(words: list[str]) -> object:
             raise UsageError(f"there is no task list {words[0]!r}. Did you mean: pytaskfarmer {shlex.join(words)}")
     words = legacy(words, run.spellings(), os.path.isfile)
     return run.command.main(words, prog_name=name, standalone_mode=False)
-
-
-def _hint(error: click.NoSuchOption) -> str:
-    """Tell who knows `-w` from `run` that most commands take the directory as an argument."""
-    context = error.ctx
-    if context is None or error.option_name not in {"-w", "--workdir"}:
-        return ""
-    if "workdir" not in {parameter.name for parameter in context.command.params}:
-        return ""
-    return f" The work directory is an argument of this command: {context.command_path} DIR."
 
 
 def _prepare_standard_files() -> None:

@@ -14,6 +14,7 @@ from pytaskfarmer.cli.values import (
     RUNNER_OPTIONS,
     TRUST_INI,
     Count,
+    Directory,
     Duration,
     SignalName,
     Size,
@@ -78,7 +79,7 @@ def spellings(of: click.Command | None = None) -> dict[str, bool]:
     help="Kill a task that uses more memory than this, such as 4G or 500M; it has then failed, as out of memory.",
 )  # fmt: skip
 @click.option(
-    "-w", "--workdir", metavar="DIR",
+    "-w", "--workdir", type=Directory(), metavar="DIR",
     help="Keep the state of the run in DIR. Running the same command again with the same DIR resumes.  "
     "[default: TASKLIST_workdir]",
 )  # fmt: skip

@@ -13,6 +13,7 @@ from pytaskfarmer import __version__, allocation
 from pytaskfarmer.cli import measuring, run
 from pytaskfarmer.cli.handing_on import HandsOn
 from pytaskfarmer.cli.timing import most_workers
+from pytaskfarmer.cli.values import Directory
 from pytaskfarmer.cluster import contract
 from pytaskfarmer.errors import UsageError
 from pytaskfarmer.plugins import registry, trust
@@ -73,7 +74,7 @@ class Workers(click.ParamType):  # type: ignore[type-arg]  # generic only in lat
     help=f"Append to DIR/{_TABLE}, and draw DIR/{_PICTURES[0]} and DIR/{_PICTURES[1]}.",
 )  # fmt: skip
 @click.option(
-    "-w", "--workdir", metavar="DIR",
+    "-w", "--workdir", type=Directory(), metavar="DIR",
     help="Make the work directories in DIR, and keep them.  [default: beside the list, and removed]",
 )  # fmt: skip
 @click.pass_context

@@ -8,7 +8,7 @@ from itertools import islice
 
 import click
 
-from pytaskfarmer.cli.values import HANDLER, HANDLER_OPTIONS, RUNNER_OPTIONS, TRUST_INI
+from pytaskfarmer.cli.values import HANDLER, HANDLER_OPTIONS, RUNNER_OPTIONS, TRUST_INI, Directory
 from pytaskfarmer.errors import DefinitionError, FarmError
 from pytaskfarmer.plugins import registry, trust
 from pytaskfarmer.plugins.contracts import Command, TaskContext, Tasklist, WorkerRunner
@@ -31,7 +31,13 @@ _LONGEST_SCRIPT = 5
 @HANDLER_OPTIONS
 @click.option("-r", "--runner", metavar="NAME", help="Print what this runner would start, too.")
 @RUNNER_OPTIONS
-@click.option("-w", "--workdir", metavar="DIR", help="The work directory of the run.  [default: TASKLIST_workdir]")
+@click.option(
+    "-w",
+    "--workdir",
+    type=Directory(),
+    metavar="DIR",
+    help="The work directory of the run.  [default: TASKLIST_workdir]",
+)
 @click.option(
     "-n", "--count", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Print N tasks."
 )

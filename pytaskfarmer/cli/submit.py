@@ -15,7 +15,7 @@ from pytaskfarmer.cli.values import Duration
 from pytaskfarmer.cluster import batch, contract, leader
 from pytaskfarmer.cluster.contract import Plan
 from pytaskfarmer.durations import format_duration
-from pytaskfarmer.errors import FarmError, UsageError
+from pytaskfarmer.errors import FarmError, UsageError, WorkdirError
 from pytaskfarmer.plugins import registry, trust
 from pytaskfarmer.plugins.contracts import Tasklist
 from pytaskfarmer.views import words
@@ -132,13 +132,16 @@ def command(
         raise UsageError(f"{tasklist}: the list has no tasks.")
     if seconds is not None and seconds < _MINUTE:
         _say(f"--time: that is {format_duration(seconds)}; minutes are written with an m, as 30m")
+    refusal = _local_disk(plan, layout, of_run)
     if dry_run:
         print(script, end="", flush=True)
         if farmers * (chain or 1) > 1:
             _say(f"{words.count(found.tasks, 'task')}; this would be {_size(plan, chain or 1)}")
+        if refusal is not None:
+            _say(f"this would be refused: {refusal}")
         return 0
-    if nodes > 1 and not of_run["allow_local"]:
-        refuse_local_disk(layout)
+    if refusal is not None:
+        raise refusal
     if found.done:
         return _nothing_left(tasklist, found)
     jobs = batch.submit(chosen, plan, layout, chain or 1)
@@ -198,6 +201,16 @@ def _refuse(
     if spool.is_needed(tasklist):
         raise UsageError(f"{tasklist}: a job cannot read that later on. Write the list to a file.")
     run.look_at(tasklist)
+
+
+def _local_disk(plan: Plan, layout: Layout, of_run: Mapping[str, Any]) -> WorkdirError | None:
+    """Return what is to be said if the nodes of a job could not share the work directory."""
+    if plan.nodes > 1 and not of_run["allow_local"]:
+        try:
+            refuse_local_disk(layout)
+        except WorkdirError as refusal:
+            return refusal
+    return None
 
 
 def _layout(tasklist: str, of_run: Mapping[str, Any]) -> Layout:

@@ -24,6 +24,18 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in la
             self.fail(str(error), param, ctx)
 
 
+class Directory(click.ParamType):  # type: ignore[type-arg]  # generic only in later releases of click
+    """The name of a directory; an empty one comes from a variable that is not set."""
+
+    name = "directory"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name."""
+        if not value:
+            self.fail("the name is empty; is the variable set that it comes from?", param, ctx)
+        return str(value)
+
+
 class Count(click.ParamType):  # type: ignore[type-arg]  # generic only in later releases of click
     """A whole number above 0."""
 

@@ -9,6 +9,7 @@ from pytaskfarmer.farm.rules import Rules
 from pytaskfarmer.farm.watching import Summary, Tally
 from pytaskfarmer.task import Attempt, Outcome, printable, signal_name
 from pytaskfarmer.workdir.layout import Layout
+from pytaskfarmer.workdir.locking import FLOCK
 from pytaskfarmer.workdir.opening import Opened
 
 _TEXT_SHOWN = 60
@@ -58,7 +59,9 @@ def start_line(opened: Opened, rules: Rules, logs: str) -> str:
         parts.append(f"{done:,} done before{failed}")
     if opened.company:
         parts.append(f"with {count(opened.company, 'other farmer')}")
-    parts += [count(rules.slots, "slot"), f"logs: {logs}", f"lock: {books.register.lock}"]
+    parts += [count(rules.slots, "slot"), f"logs: {logs}"]
+    if books.register.lock != FLOCK:
+        parts.append(f"lock: {books.register.lock}")
     return "; ".join([*parts, f"work directory {place(books.layout.root)}"])
 
 
@@ -70,12 +73,14 @@ def progress_line(tally: Tally, seconds: float) -> str:
     else:
         parts = [f"{tally.before + ended:,} done", f"{tally.failed_before + tally.failed:,} failed"]
     parts.append(f"{tally.running:,} running")
-    parts.append(f"{left(tally):,} left")
+    remaining = left(tally)
+    parts.append(f"{remaining:,} left")
     rate = ended / seconds if seconds > 0 else 0.0
     if rate > 0:
         parts.append(f"{rate:.3g}/s")
-        if not (tally.company or tally.in_trouble) and left(tally) and ended >= max(_ENDS_THAT_TELL, tally.running):
-            parts.append(f"about {format_duration(left(tally) / rate)} to go")
+        steady = not (tally.company or tally.in_trouble) and ended >= max(_ENDS_THAT_TELL, tally.running)
+        if steady and remaining > tally.running:
+            parts.append(f"about {format_duration(remaining / rate)} to go")
     return ", ".join(parts)
 
 
@@ -109,7 +114,7 @@ def summary_lines(summary: Summary, layout: Layout, logs: str, slots: int) -> It
         return
     wall = f"{format_duration(summary.seconds)}"
     busy = summary.busy_seconds / (summary.seconds * slots) if summary.seconds > 0 else 0.0
-    yield f"{', '.join(counts)}; {wall}, {count(slots, 'slot')} busy {min(busy, 1.0):.0%} of the time"
+    yield f"{', '.join(counts)}; {wall}, {count(slots, 'slot')} {min(busy, 1.0):.0%} busy"
     if summary.failures:
         yield "failed in this run, and not recorded yet:" if summary.claims_left else "failed in this run:"
         for attempt in summary.failures:

@@ -57,13 +57,38 @@ LENGTHS = "write seconds (90, 1.5), units (90s, 10m, 2h, 1d, 2h30m) or a clock (
         ("--order reverse", "Invalid value for '--order': 'reverse' is not one of 'file', 'random'."),
         ("--proc x", f"Invalid value for '-n' / '--proc': 'x' is not a number of slots; {ABOVE_0}"),
         ("more.txt", "Got unexpected extra argument"),
-        ("--nothing", "No such option"),
+        ("--nothing", "No such option '--nothing'. See: pytaskfarmer run --help"),
     ],
 )
 def test_a_value_that_means_nothing_is_refused(desk: Desk, words: str, message: str) -> None:
     """A value that an option cannot have is refused with the option, the value and what is right."""
     desk.write("tasks.txt", "echo one >> ran")
     assert desk.complaint(lambda: desk.look("run", "tasks.txt", *words.split())).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        ("-j 4", "use --proc."),
+        ("-j4", "use --proc."),
+        ("--jobs 4", "use --proc."),
+        ("--jobs=4", "use --proc."),
+        ("--resume", "the same command again resumes."),
+        ("--resume-failed", "use --retry-failed."),
+        ("--halt now,fail=1", "use --max-fails."),
+        ("--joblog x", "`pytaskfarmer status`, and timeline.json in the work directory, have what it would hold."),
+        ("--bar", "progress is shown by itself, on a terminal."),
+        ("-k", "`pytaskfarmer logs TASKLIST --all` prints in the order of the list."),
+        ("--delay 1", "use fewer slots (--proc), or a `sleep` in the tasks."),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_options_of_gnu_parallel(desk: Desk, command: str, words: str, instead: str) -> None:
+    """Who types an option of GNU parallel is told what does the same here."""
+    desk.write("tasks.txt", "echo one >> ran")
+    option = "-j" if words.startswith("-j") else words.split()[0].partition("=")[0]
+    line = desk.complaint(lambda: desk.look(command, "tasks.txt", *words.split()))
+    assert line == f"No such option {option!r}; {instead}"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +111,8 @@ def test_a_value_that_means_nothing_is_refused(desk: Desk, words: str, message: 
             "logs tasks.txt -w w 0",
             "No such option '-w'. The work directory is an argument of this command: pytaskfarmer logs DIR.",
         ),
-        ("logs tasks.txt -x", "No such option '-x'."),
+        ("logs tasks.txt -x", "No such option '-x'. See: pytaskfarmer logs --help"),
+        ("status --resume", "No such option '--resume'."),
         ("logs tasks.txt one", "Invalid value for '[ID]...': 'one' is not a valid integer."),
     ],
 )
@@ -94,6 +120,14 @@ def test_every_command_refuses_in_one_line(desk: Desk, words: str, message: str)
     """`status`, `logs` and `retry` refuse what is no work directory, and words that they cannot take."""
     desk.write("tasks.txt", "echo one >> ran")
     assert desk.complaint(lambda: desk.look(*words.split())).startswith(message)
+
+
+@pytest.mark.parametrize("words", ["run tasks.txt -w", "run - --workdir", "scale tasks.txt -w", "show tasks.txt -w"])
+def test_a_work_directory_without_a_name(desk: Desk, words: str) -> None:
+    """`-w "$DIR"` where DIR is not set is refused: neither the usual directory nor one called `-_workdir` is meant."""
+    desk.write("tasks.txt", "echo one >> ran")
+    message = "Invalid value for '-w' / '--workdir': the name is empty; is the variable set that it comes from?"
+    assert message == desk.complaint(lambda: desk.look(*words.split(), ""))
 
 
 def test_a_list_in_the_place_of_a_command(desk: Desk) -> None:

@@ -5,6 +5,9 @@ from collections.abc import Callable
 import pytest
 from desk import FARM, Desk
 
+from pytaskfarmer.workdir import filesystem
+from pytaskfarmer.workdir.filesystem import Mount
+
 
 def would_run(desk: Desk, *words: str) -> list[str]:
     before = desk.tree()
@@ -72,6 +75,20 @@ def test_errors_are_found(desk: Desk) -> None:
     ended = desk.look("run", "tasks.txt", "--dry-run")
     assert 2 == ended.status
     assert "tasks.txt, line 2: this task has a NUL byte" in ended.err
+
+
+@pytest.mark.parametrize(("words", "shared"), [(["-N2"], True), (["-N2", "--allow-local"], False), (["-N1"], False)])
+def test_a_job_that_would_be_refused(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, words: list[str], shared: bool
+) -> None:
+    """A batch script is printed also where nodes could not share the work directory; that is said below it."""
+    monkeypatch.setattr(filesystem, "mount_of", lambda path: Mount("/local", "ext4", frozenset(), "disk"))
+    desk.write("tasks.txt", "echo one")
+    ended = desk.look("submit", "tasks.txt", "--engine=slurm", "--dry-run", *words)
+    assert (0, "#!/bin/bash") == (ended.status, ended.lines[0])
+    why = f"{desk.place}/tasks.txt_workdir: lies on /local (ext4), a disk of this node alone, so every node would run "
+    assert shared == ended.err.startswith(f"pytaskfarmer: this would be refused: {why}")
+    assert shared == bool(ended.err)
 
 
 def test_without_a_work_directory_left(desk: Desk) -> None:

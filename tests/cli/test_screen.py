@@ -24,11 +24,11 @@ def test_a_run_from_start_to_end(desk: Desk) -> None:
     """A run says one line at its start and one at its end."""
     desk.write("tasks.txt", "echo one", "echo two")
     assert [
-        "pytaskfarmer: 2 tasks; 2 slots; logs: files; lock: flock; work directory tasks.txt_workdir",
-        "pytaskfarmer: 2 of 2 finished, 0 failed; T, 2 slots busy P of the time",
+        "pytaskfarmer: 2 tasks; 2 slots; logs: files; work directory tasks.txt_workdir",
+        "pytaskfarmer: 2 of 2 finished, 0 failed; T, 2 slots P busy",
     ] == plain(desk.farm("tasks.txt").out)
     assert [
-        "pytaskfarmer: 2 tasks; 2 done before; 2 slots; logs: files; lock: flock; work directory tasks.txt_workdir",
+        "pytaskfarmer: 2 tasks; 2 done before; 2 slots; logs: files; work directory tasks.txt_workdir",
         "pytaskfarmer: 2 of 2 finished, 0 failed; nothing was left to do",
     ] == plain(desk.farm("tasks.txt").out)
 
@@ -38,15 +38,15 @@ def test_a_run_with_failures(desk: Desk) -> None:
     desk.write("tasks.txt", "echo one", "exit 3", "kill -SEGV $$")
     ended = desk.farm("tasks.txt", "-n", "1", status=1)
     assert [
-        "pytaskfarmer: 3 tasks; 1 slot; logs: files; lock: flock; work directory tasks.txt_workdir",
-        "pytaskfarmer: 1 of 3 finished, 2 failed; T, 1 slot busy P of the time",
+        "pytaskfarmer: 3 tasks; 1 slot; logs: files; work directory tasks.txt_workdir",
+        "pytaskfarmer: 1 of 3 finished, 2 failed; T, 1 slot P busy",
         "failed in this run:",
         "  1  exit 3  exit 3  tasks.txt_workdir/logs/log_1",
         "  2  SIGSEGV  kill -SEGV $$  tasks.txt_workdir/logs/log_2",
         "see: pytaskfarmer logs tasks.txt_workdir 1",
         "next: run the same command with --retry-failed",
     ] == plain(ended.out)
-    again = "pytaskfarmer: 3 tasks; 3 done before, 2 of them failed; 3 slots; logs: files; lock: flock; "
+    again = "pytaskfarmer: 3 tasks; 3 done before, 2 of them failed; 3 slots; logs: files; "
     assert again in desk.farm("tasks.txt", status=1).out
 
 
@@ -58,7 +58,7 @@ def test_a_run_that_is_stopped(desk: Desk, wait_until: Callable[..., None]) -> N
     ended = desk.end(farmer, signal.SIGUSR1)
     assert [
         "pytaskfarmer: stopping (SIGUSR1): running tasks go back to the list (up to T; a second signal skips that)",
-        "pytaskfarmer: 1 of 3 finished, 0 failed, 2 left; T, 1 slot busy P of the time",
+        "pytaskfarmer: 1 of 3 finished, 0 failed, 2 left; T, 1 slot P busy",
         "stopped by SIGUSR1",
         "1 running task went back to the list",
         "next: run the same command again to resume",

@@ -255,6 +255,22 @@ def test_a_job_inherits_nothing_of_the_job_around_it(programs: Path, monkeypatch
     assert all(f"export {name}=" in seen for name in ("SGE_ROOT", "SGE_QMASTER_PORT", "MINE"))
 
 
+THE_USERS = ("REQUESTS_CA_BUNDLE", "ARCHFLAGS", "ENVIRONMENT_NAME", "QUEUE_DIR", "JOB_DIR", "PROC_NUMBERS", "RESTARTED_X")
+
+
+@pytest.mark.parametrize(("around", "kept"), [({}, ("QUEUE", "REQUEST", "ARC", "JOB_NAME")), (JOB, ())])
+def test_a_job_inherits_the_rest(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, around: dict[str, str], kept: tuple[str, ...]
+) -> None:
+    """Names that merely begin as those of a job reach the new one; outside of a job, those very names do, too."""
+    for name in (*around, *THE_USERS, "QUEUE", "REQUEST", "ARC", "JOB_NAME"):
+        monkeypatch.setenv(name, around.get(name, "mine"))
+    answers(programs, "qsub", f"export -p > '{programs}/seen'; echo 1")
+    engine.submit("", plan())
+    seen = (programs / "seen").read_text()
+    assert [*THE_USERS, *kept] == [name for name in (*THE_USERS, "QUEUE", "REQUEST", "ARC", "JOB_NAME") if f" {name}=" in seen]
+
+
 def test_cancelling_what_cannot_be_cancelled(programs: Path) -> None:
     """The last job goes first; those that are gone already are no error, a job of somebody else is."""
     gone = "echo 'denied: job \"7\" does not exist'"

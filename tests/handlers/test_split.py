@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytaskfarmer.errors import TasklistError
-from pytaskfarmer.handlers.split import Naming, Split, pieces
+from pytaskfarmer.handlers.naming import Naming
+from pytaskfarmer.handlers.split import Split, pieces
 from pytaskfarmer.plugins.contracts import Tasklist
 
 SIM = "sim {input} {output} {first} {count} {index}"
@@ -275,10 +276,33 @@ class TestOutputs:
         """Outputs are compared as paths."""
         assert 2 == problem("a\n./a\n", events=1, output="o/{dir}/{stem}")[0]
 
-    def test_an_output_is_not_the_input(self) -> None:
-        """A task that would write the file it reads is an error."""
-        line, message = problem("d/a.root\n", events=1, output="{dir}/{stem}{suffix}")
-        assert (1, "d/a.root: its output would be the file itself") == (line, message.partition(";")[0])
+    @pytest.mark.parametrize(
+        ("listed", "output"),
+        [
+            ("d/a.root", "{dir}/{stem}{suffix}"),
+            ("a.root", "{dir}/{stem}{suffix}"),
+            ("./a.root", "{stem}{suffix}"),
+            ("d//a.root", "./{dir}/{stem}{suffix}"),
+            ("-a.root", "{stem}{suffix}"),
+        ],
+    )
+    def test_an_output_is_not_the_input(self, listed: str, output: str) -> None:
+        """A task that would write the file it reads, by this or another spelling of its name, is an error."""
+        line, message = problem(f"{listed}\n", events=1, output=output)
+        assert (1, f"{listed}: its output would be the file itself") == (line, message.partition(";")[0])
+
+    @pytest.mark.parametrize(("content", "at"), [("a.root\n./a.0.root\n", 1), ("a.1.root\na.root\n", 2)])
+    def test_an_output_is_not_another_input(self, content: str, at: int) -> None:
+        """A task that would write what another one reads is an error, whichever of them is listed first."""
+        told = (
+            f"a.root: its output 'a.{at - 1}.root' is also an input of the list; set the option output to other names."
+        )
+        assert (at, told) == problem(content, command="{input} {output}")
+        assert 2 == len(tasks(content, command="{input} {first}"))
+
+    def test_an_output_is_not_mistaken_for_an_option(self) -> None:
+        """A name that begins with a dash is written as a path, as that of an input is."""
+        assert ["cp ./-x.root ./-x.0.root"] == tasks("-x.root\n", command="cp {input} {output}")
 
     def test_outputs_are_quoted_whole(self) -> None:
         """An output with blanks is one argument."""

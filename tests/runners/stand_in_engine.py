@@ -72,6 +72,8 @@ def shifter(given: list[tuple[str, str]], command: list[str], separated: bool) -
         return refuse("no image, or no -- before the command")
     if not all(volume.count(":") == 1 for flag, volume in given if flag in {"-V", "--volume"}):
         return refuse("a volume is SOURCE:DESTINATION")
+    if len([flag for flag, _ in given if flag in {"-m", "--module"}]) > 1:
+        return refuse("of several --module only the last would count")
     os.chdir(options.get("--workdir", "."))
     return become(command, {**os.environ, "SHIFTER_RUNTIME": "1"})
 

@@ -26,9 +26,14 @@ GOLDEN = [
         "shifter",
         replace(FULL, **MODULES, **GPU),
         [
-            *("shifter", "--image=im:1", "--module=cvmfs", "--module=mpi", "--module=gpu"),
-            *("--volume=/data:/data", "--volume=/x:/y", "--workdir=/w", "--odd", "-1", "--", "/bin/bash", "-c", LINE),
+            *("shifter", "--image=im:1", "--module=cvmfs,mpi,gpu", "--volume=/data:/data", "--volume=/x:/y"),
+            *("--workdir=/w", "--odd", "-1", "--", "/bin/bash", "-c", LINE),
         ],
+    ),
+    (
+        "shifter",
+        replace(BARE, modules=("gpu", "cvmfs"), **GPU),
+        ["shifter", "--image=im:1", "--module=gpu,cvmfs", "--", "/bin/bash", "-c", LINE],
     ),
     (
         "shifter",

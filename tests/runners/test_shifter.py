@@ -48,7 +48,7 @@ class TestTheCommandLine:
 
         directory = command.argv[3].removeprefix("--workdir=")
         assert [
-            *("shifter", "--image", "docker:i:1", f"--workdir={directory}", "-V/a:/b", "-V/c:/d", "-mcvmfs", "-mmpich"),
+            *("shifter", "--image", "docker:i:1", f"--workdir={directory}", "-V/a:/b", "-V/c:/d", "-mcvmfs,mpich"),
             *("--", "/bin/bash", "-c", "source s.sh && sim 'a b' && x"),
         ] == list(command.argv)
         assert Path(directory).is_dir()
@@ -56,6 +56,10 @@ class TestTheCommandLine:
         assert command.cwd is None
         runner.close()
         assert not Path(directory).exists()
+
+    def test_with_one_module(self) -> None:
+        """It stands as in 0.1.0, which wrote an option for each, of which Shifter obeys the last."""
+        assert "-mcvmfs" in ShifterRunner("docker:i:1", modules=("cvmfs",)).command(TASK, CONTEXT).argv
 
     def test_without_options(self) -> None:
         """Without a setup the shell is given the task alone, where 0.1.0 made a syntax error of it."""

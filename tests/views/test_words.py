@@ -62,10 +62,18 @@ def test_how_a_task_ended(ended: Attempt, words_for_it: str) -> None:
             3600.0,
             "100 done here, 10 failed, 32 running, 640 left, 0.0278/s",
         ),
+        (
+            Tally(tasks=300, before=0, finished=299, running=1),
+            10.0,
+            "299 done, 0 failed, 1 running, 1 left, 29.9/s",
+        ),
     ],
 )
 def test_progress(tally: Tally, seconds: float, line: str) -> None:
-    """Progress is what is done, failed, running and left, the rate, and for a farmer that is alone the time to go."""
+    """Progress is what is done, failed, running and left, the rate, and for a farmer that is alone the time to go.
+
+    There is none once all that is left runs: the rate says nothing about the one task that hangs.
+    """
     assert line == words.progress_line(tally, seconds)
 
 
@@ -78,7 +86,7 @@ def test_the_line_about_one_end() -> None:
 
 
 SUMMARIES = {
-    "success": (DONE, "files", ["1,200 of 1,200 finished, 0 failed; 2 h, 32 slots busy 93% of the time"]),
+    "success": (DONE, "files", ["1,200 of 1,200 finished, 0 failed; 2 h, 32 slots 93% busy"]),
     "failures": (
         replace(
             DONE, tally=Tally(tasks=1200, before=0, finished=1180, failed=20), failures=FAILURES,
@@ -86,7 +94,7 @@ SUMMARIES = {
         ),
         "files",
         [
-            "1,180 of 1,200 finished, 20 failed; 2 h, 32 slots busy 93% of the time",
+            "1,180 of 1,200 finished, 20 failed; 2 h, 32 slots 93% busy",
             "failed in this run:",
             "  3  exit 2  sim.sh in.hepmc out 10 0  farm/logs/log_3",
             "  17  SIGSEGV  reco.sh xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…  farm/logs/log_17",
@@ -104,7 +112,7 @@ SUMMARIES = {
         ),
         "pack",
         [
-            "1,199 of 1,200 finished, 1 failed; 2 h, 32 slots busy 93% of the time",
+            "1,199 of 1,200 finished, 1 failed; 2 h, 32 slots 93% busy",
             "failed in this run:",
             "  3  exit 2  sim.sh in.hepmc out 10 0  pytaskfarmer logs farm 3",
             "next: run the same command with --retry-failed",
@@ -117,7 +125,7 @@ SUMMARIES = {
         ),
         "files",
         [
-            "700 of 1,200 finished, 0 failed, 500 left; 2 h, 32 slots busy 93% of the time",
+            "700 of 1,200 finished, 0 failed, 500 left; 2 h, 32 slots 93% busy",
             "stopped by SIGUSR1",
             "32 running tasks went back to the list",
             "next: run the same command again to resume",
@@ -129,7 +137,7 @@ SUMMARIES = {
         ),
         "files",
         [
-            "1,199 of 1,200 finished, 0 failed, 1 left; 2 h, 32 slots busy 93% of the time",
+            "1,199 of 1,200 finished, 0 failed, 1 left; 2 h, 32 slots 93% busy",
             "1 task held back: a typical one would not have ended before the deadline",
             "next: run the same command again to resume",
         ],
@@ -138,7 +146,7 @@ SUMMARIES = {
         replace(DONE, tally=Tally(tasks=1200, before=0, finished=700), list_finished=700, left=500, stopped_by="USR2"),
         "files",
         [
-            "700 of 1,200 finished, 0 failed, 500 left; 2 h, 32 slots busy 93% of the time",
+            "700 of 1,200 finished, 0 failed, 500 left; 2 h, 32 slots 93% busy",
             "stopped by USR2",
             "next: run the same command again to resume",
         ],
@@ -149,7 +157,7 @@ SUMMARIES = {
         ),
         "files",
         [
-            "about 1,100 of 1,200 finished, 0 failed, about 100 left; 2 h, 32 slots busy 93% of the time",
+            "about 1,100 of 1,200 finished, 0 failed, about 100 left; 2 h, 32 slots 93% busy",
             "the rest is held by 1 other farmer (--wait waits for it)",
         ],
     ),
@@ -157,7 +165,7 @@ SUMMARIES = {
         replace(DONE, tally=Tally(tasks=1200, before=0, finished=700), list_finished=690, left=500, claims_left=True),
         "files",
         [
-            "690 of 1,200 finished, 0 failed, 500 left; 2 h, 32 slots busy 93% of the time",
+            "690 of 1,200 finished, 0 failed, 500 left; 2 h, 32 slots 93% busy",
             "the work directory cannot be written: nothing is lost, and the next run records what this one held",
             "next: run the same command again to resume",
         ],
