@@ -3,7 +3,7 @@
 Ends of tasks and signals wake the loop, and the main lock is one more thing to come round to. Per turn it obeys
 signals, takes in what ended, hands out what it holds, writes its notes with one write, starts processes, and visits
 the books if a visit is due. A task's start is noted before its process exists and its end as soon as it is known, so
-whatever kills the farmer, its claims file tells what ran and what had ended.
+whatever kills the farmer, its claims file tells what ran and what had ended, as far as the disk had room for it.
 """
 
 import contextlib

@@ -122,7 +122,7 @@ def test_a_held_job(slurm: Cluster, caplog: pytest.LogCaptureFixture) -> None:
         result = pool.map_async(abs, [-1, -2])
         while not caplog.messages:
             time.sleep(0.05)
-        (job,) = slurm.ask("squeue", "--noheader", "--states=PENDING", "--format=%i").split()
+        (job,) = jobs_so_far(slurm) - before
         assert [f"pytaskfarmer: job {job} does not start by itself: JobHeldUser"] == caplog.messages
         assert not result.ready()
         slurm.ask("scontrol", "release", job)
