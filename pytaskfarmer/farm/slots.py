@@ -1,7 +1,7 @@
 """The slots of one farmer: start an attempt, learn of its end, and the ladder that ends it from outside.
 
 An attempt is a process of its own, or a call of a warm worker (`workers`). A slot is free again only when nothing of
-its process group is left (`children`), what the attempt left on the disk has been tidied up (`Command.finish`), and its
+its process group is left (`children`), what the attempt left on the disk has been tidied up (`tidying`), and its
 output and its result are kept (`filing`).
 
 Ended from outside, an attempt is a process that gets the ladder, or a call whose worker gets it. What uses more memory
@@ -15,7 +15,6 @@ import select
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytaskfarmer.farm import process
@@ -24,6 +23,7 @@ from pytaskfarmer.farm.children import Child, Children, End
 from pytaskfarmer.farm.filing import Ended, Filing
 from pytaskfarmer.farm.place import Place, outcome_of
 from pytaskfarmer.farm.rules import Rules
+from pytaskfarmer.farm.tidying import Running, Tidying, blame
 from pytaskfarmer.farm.warm import Begun
 from pytaskfarmer.farm.workers import Done, Lost, Workers
 from pytaskfarmer.plugins.contracts import Command
@@ -35,35 +35,8 @@ from pytaskfarmer.worker import wire
 if TYPE_CHECKING:
     from pytaskfarmer.farm.memory import MemoryWatch
 
-_Finish = Callable[[int], Command | None]
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the latter is what a shell makes of it
-_TIDY_AGAIN, _PATIENCE_WITH_NODE = 0.6, 30.0
 _KERNEL = "killed by the kernel, which had no memory left"
-
-
-@dataclass(slots=True, eq=False)
-class Running:
-    """One attempt in a slot, since when in epoch seconds and on the monotonic clock (a call not yet sent: infinity).
-
-    `forgiven` are the seconds that do not count for its time limit. `child` is its process, or what tidies up after it;
-    a call has none. `sentence` is why it is being ended from
-    outside; `ended` how the task itself ended, once it has.
-    """
-
-    place: Place
-    environment: Mapping[str, str]
-    child: Child | None
-    finish: _Finish | None = None
-    began: float = 0.0
-    since: float = 0.0
-    forgiven: float = 0.0
-    sentence: Outcome | None = None
-    ended: Attempt | None = None
-
-    @property
-    def has_time_limit(self) -> bool:
-        """Whether it can still be ended for the time it takes: not when only its group is left."""
-        return self.sentence is None and (self.child is None or self.child.end is None)
 
 
 class Slots:
@@ -87,11 +60,10 @@ class Slots:
         self._task_timeout = rules.task_timeout
         self._running: dict[int, Running] = {}
         self._of_child: dict[Child, Running] = {}
-        self._untidied: list[tuple[Running, Command, float]] = []
-        self._tidy_at = 0.0
         self._logs = logs
         self.filing = Filing(logs, results, self._free.append)
         self.children = Children(poll)
+        self._tidying = Tidying(self.children, logs, rules.grace, self._cpus)
         self.workers = Workers(self.children, poll, concurrency, max_tasks, rules.grace, rules.shares)
         self._shares, self._concurrency = rules.shares, concurrency
         self._kernel = KernelKills()
@@ -150,7 +122,7 @@ class Slots:
         run = Running(place, environment, None, command.finish if command else None, time.time(), time.monotonic())
         run.ended = Attempt(*place, Outcome.FAILED_TO_START, status, run.began, 0.0)
         self._running[place.slot] = run
-        return [] if self._tidies_up(run, status) else self._over(run)
+        return [] if self._tidy_up(run, status) else self._over(run)
 
     # -- ends
 
@@ -167,8 +139,10 @@ class Slots:
                 assert child.end is not None
                 if run.ended is None:
                     yield from self._process_ended(run, child, child.end)
-                else:
-                    yield from self._tidied_up(run, child.end.status)
+                    continue
+                if child.end.status:
+                    blame(run, child.end.status)
+                yield from self._over(run)
                 continue
             for last in self.workers.gone(child):
                 yield from self._call_event(last)
@@ -188,8 +162,14 @@ class Slots:
         elif child.killed and run.sentence is None:
             what = "process" if child.killed == 1 else "processes"
             self._logs.note(task.id, slot, f"pytaskfarmer: killed {child.killed} {what} that the task left behind")
-        if not self._tidies_up(run, end.status):
+        if not self._tidy_up(run, end.status):
             yield from self._over(run)
+
+    def _tidy_up(self, run: Running, status: int) -> bool:
+        tidies = self._tidying.begin(run, status)
+        if tidies and run.child is not None:
+            self._of_child[run.child] = run
+        return tidies
 
     def _call_event(self, event: Begun | Done | Lost) -> Iterator[Ended]:
         run = self._running[event.slot]
@@ -228,55 +208,6 @@ class Slots:
         if not process.no_strays(self.children.leaders):
             process.end_strays(self.children.leaders, task.id)
 
-    def _tidies_up(self, run: Running, status: int) -> bool:
-        """Start what tidies up after an attempt; return False if there is nothing to do."""
-        if run.finish is None:
-            return False
-        try:
-            command = run.finish(status)
-        except (Exception, SystemExit) as error:
-            return self._cannot_tidy_up(run, error)
-        return command is not None and self._tidy_up(run, command, time.monotonic())
-
-    def _tidy_up(self, run: Running, command: Command, since: float) -> bool:
-        """Start it, or put it off where the node is full, which has been so since then at most; else like the above."""
-        task, slot = run.place.task, run.place.slot
-        run.child = None
-        try:
-            output = self._logs.resume(task.id, slot)
-            try:
-                run.child = self.children.start(command, run.environment, output, cpus=self._cpus(slot))
-            finally:
-                os.close(output)
-        except Exception as error:
-            full = isinstance(error, OSError) and error.errno in process.NODE_IS_FULL
-            if not full or time.monotonic() - since > _PATIENCE_WITH_NODE:
-                return self._cannot_tidy_up(run, error)
-            self._untidied.append((run, command, since))
-            self._tidy_at = time.monotonic() + _TIDY_AGAIN
-            return True
-        self._of_child[run.child] = run
-        if run.sentence is not None:
-            self.children.sentence(run.child, None, self._grace)
-        return True
-
-    def _cannot_tidy_up(self, run: Running, error: BaseException) -> bool:
-        what = f"pytaskfarmer: cannot tidy up after the task: {error}"
-        self._logs.note(run.place.task.id, run.place.slot, what)
-        self._blame_tidying(run, 1)
-        return False
-
-    def _tidied_up(self, run: Running, status: int) -> list[Ended]:
-        if status:
-            self._blame_tidying(run, status)
-        return self._over(run)
-
-    def _blame_tidying(self, run: Running, status: int) -> None:
-        """Let a task that had succeeded fail, or go back if it is being stopped."""
-        assert run.ended is not None
-        if run.ended.outcome is Outcome.SUCCESS:
-            run.ended = replace(run.ended, outcome=run.sentence or outcome_of(status), status=status)
-
     def _over(self, run: Running, result: bytes | None = None) -> list[Ended]:
         """Let go of an attempt and return its end, unless there is no room for its result."""
         assert run.ended is not None
@@ -288,11 +219,11 @@ class Slots:
         """Try once more what the disk or the node had no room for."""
         if self.filing.due is not None and now >= self.filing.due:
             yield from self.filing.again()
-        if self._untidied and now >= self._tidy_at:
-            untidied, self._untidied = self._untidied, []
-            for run, command, since in untidied:
-                if not self._tidy_up(run, command, since):
-                    yield from self._over(run)
+        if self._tidying.due is not None and now >= self._tidying.due:
+            started, hopeless = self._tidying.again()
+            self._of_child.update((run.child, run) for run in started if run.child is not None)
+            for run in hopeless:
+                yield from self._over(run)
 
     # -- the ladder
 
@@ -300,11 +231,11 @@ class Slots:
         """Begin the ladder for every attempt that has not ended by itself."""
         for slot in self.workers.sentence_all(self._stop_signal, self._grace):
             self._running[slot].sentence = outcome
-        for run in [*self._of_child.values(), *(run for run, _, _ in self._untidied)]:
+        for run in [*self._of_child.values(), *self._tidying.waiting]:
             self._sentence(run, outcome)
 
     def _sentence(self, run: Running, outcome: Outcome) -> None:
-        """What tidies up after a task is not told to stop, but has no longer than the grace either."""
+        """Begin it for one attempt, or for what tidies up after it, which is not told to stop."""
         if run.sentence is not None:
             return
         if run.child is None and run.ended is not None:
@@ -349,9 +280,7 @@ class Slots:
 
     def next_event(self) -> float | None:
         """Return when (monotonic clock) something must be looked at without being signalled."""
-        moments = [self.workers.next_event(), self.children.next_event(), self.filing.due]
-        if self._untidied:
-            moments.append(self._tidy_at)
+        moments = [self.workers.next_event(), self.children.next_event(), self.filing.due, self._tidying.due]
         if self._memory is not None and self._running:
             moments.append(self._memory.due)
         if self._task_timeout is not None:
