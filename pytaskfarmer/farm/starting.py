@@ -38,18 +38,22 @@ def how(runner: Runner | WorkerRunner) -> Start:
     """Return how to start what `runner` says."""
     if isinstance(runner, WorkerRunner):
         return partial(_call, runner)
-    return partial(_start, runner)
+    return partial(_start, runner, {})
 
 
-def _start(runner: Runner, slots: Slots, place: Place, context: TaskContext, output: int) -> None:
+def _start(
+    runner: Runner, put_off: dict[Place, Command], slots: Slots, place: Place, context: TaskContext, output: int
+) -> None:
+    """Start a process; where the node is full, its command is kept for the next try, and may have made a directory."""
     try:
-        command = _command(runner.command, place.task, context)
+        command = put_off.pop(place, None) or _command(runner.command, place.task, context)
     except FarmError as error:
         raise _never_started(error, output) from error
     try:
         slots.start(place, command, context.environment, output)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if isinstance(error, OSError) and error.errno in process.NODE_IS_FULL:
+            put_off[place] = command
             raise
         raise CannotStart(error, command) from error
 
