@@ -19,6 +19,7 @@ class Counting:
         self.asked = 0
 
     def command(self, task: Task, context: TaskContext) -> Command:
+        """Count."""
         self.asked += 1
         return Command(("true",))
 
@@ -31,6 +32,7 @@ class Full:
         self.started: list[Command] = []
 
     def start(self, place: Place, command: Command, environment: Any, output: int) -> None:
+        """Raise, or take note."""
         if self._left:
             self._left -= 1
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
