@@ -20,6 +20,7 @@ from .rows import Row
 
 _NAMES = ("file", "name", "stem", "dir", "index")
 _MAGIC = re.compile(rb"[*?[]")
+_BRACKETS = re.compile(r"\[([!^]?+)(\]?+[^\]]*\])")
 
 
 class Files:
@@ -120,7 +121,7 @@ def _leads_to(kind: Callable[[], bool]) -> bool:
 
 def _entries(directory: bytes, part: bytes) -> "Iterator[os.DirEntry[bytes]]":
     """Yield what matches in a directory, of hidden entries only those asked for; nothing if it is none."""
-    fits = re.compile(translate(os.fsdecode(part))).match
+    fits = re.compile(translate(_BRACKETS.sub(_negated, os.fsdecode(part)))).match
     try:
         entries = os.scandir(directory or b".")
     except (FileNotFoundError, NotADirectoryError):
@@ -130,6 +131,11 @@ def _entries(directory: bytes, part: bytes) -> "Iterator[os.DirEntry[bytes]]":
             hidden = entry.name.startswith(b".") and not part.startswith(b".")
             if not hidden and fits(os.fsdecode(entry.name)):
                 yield entry
+
+
+def _negated(brackets: re.Match[str]) -> str:
+    """Return `[^...]`, which a shell takes for `[!...]`, as that, since Python would not."""
+    return f"[!{brackets[2]}" if brackets[1] else brackets[0]
 
 
 def _values(path: str, index: int) -> dict[str, str]:

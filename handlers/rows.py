@@ -19,8 +19,8 @@ from pytaskfarmer.task import decode, defect, encode, printable
 from .fields import Fields
 from .lines import raw_lines
 
-_BLANKS = re.compile(r'("(?:[^"]|"")*")|(?<! ) ++(?=,|$)')
-"""A quoted value, or blanks before a comma."""
+_BLANKS = re.compile(r'((?:^|,) *+"(?:[^"]|"")*")|(?<! ) ++(?=,|$)')
+"""A quoted value, with what is before it (a quote elsewhere is a sign like any other), or blanks before a comma."""
 _SPOKEN = {",": "comma", "\t": "tab"}
 
 Check = Callable[[int, Sequence[str]], None]

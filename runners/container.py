@@ -24,7 +24,7 @@ from pytaskfarmer.task import Task
 from . import engines
 from .engines import ENGINES, Engine
 from .holding import HeldContainer
-from .recipe import Recipe, check_volumes, finisher, installed, new_name, surroundings
+from .recipe import Recipe, check_volumes, finisher, from_here, installed, new_name, surroundings
 from .scratch import Scratch
 from .shell import shell_words
 
@@ -90,12 +90,13 @@ def container(
 
     - `image`: what the engine calls an image: a name, a file, a directory.
     - `engine`: one of the above. Without it, the first of them that is installed.
-    - `volumes`: directories to be seen inside, as `SOURCE:DESTINATION`, separated by blanks.
-    - `modules`: modules of shifter; for podman-hpc, its options of that name (`mpi` is `--mpi`).
+    - `volumes`: directories to be seen inside, as `SOURCE:DESTINATION`, separated by blanks. A relative source is meant
+      from the directory in which the farmer is started.
+    - `modules`: modules of shifter; for podman-hpc, its options of that name (`cvmfs` is `--cvmfs`).
     - `setup`: shell commands to run before each task.
     - `shell`: the shell in the image. Small images may have only /bin/sh.
     - `env`: variables to be set inside, as NAME (handed on) or NAME=VALUE, separated by blanks.
-      Shifter and charliecloud are started with them too.
+      Shifter and charliecloud are started with them too; what a shifter image sets itself, it keeps.
     - `gpu`: whether the node's GPUs are to be seen inside; not for charliecloud, whose images hold the drivers.
     - `workdir`: the directory inside where tasks begin. The default is the engine's: shifter and apptainer go where the
       farmer is, if they can, podman to what the image says, charliecloud to `/`.
@@ -131,7 +132,7 @@ def container(
         raise ValueError(
             "keep does not go with hold, since a held container's directory goes with it; drop one of them"
         )
-    recipe = Recipe(row, program, image, volumes, modules, setup, shell, env, gpu, workdir, arguments)
+    recipe = Recipe(row, program, image, from_here(volumes), modules, setup, shell, env, gpu, workdir, arguments)
     return HeldContainer(recipe, scratch) if hold else FreshContainer(recipe, scratch)
 
 

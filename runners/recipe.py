@@ -90,6 +90,12 @@ def check_volumes(volumes: tuple[str, ...]) -> None:
             raise ValueError(f"volumes: {volume!r} is not of the form SOURCE:DESTINATION")
 
 
+def from_here(volumes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the volumes with absolute sources: a relative one may be something else than a path for an engine."""
+    here = os.getcwd()
+    return tuple(os.path.join(here, volume) for volume in volumes)
+
+
 def surroundings(context: TaskContext) -> dict[str, str | None]:
     """Return what an engine's program needs around it, and what must not reach a shell inside.
 

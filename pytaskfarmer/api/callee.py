@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
-from pytaskfarmer.api import request, travel
+from pytaskfarmer.api import heritage, kinship, request, travel
 from pytaskfarmer.api.desk import Desk
 from pytaskfarmer.api.faults import CannotTravel
 from pytaskfarmer.api.request import JobLine, Place, Slice
@@ -30,16 +30,26 @@ Pieces = Generator[bytes, None, bytes | None]
 
 
 class Callee:
-    """Performs slices of the farm of calls in `root`; `path` is the caller's `sys.path`."""
+    """Performs slices of the farm of calls in `root`.
+
+    `path` is the caller's `sys.path`; where `argv`, its `sys.argv`, and the initializer lie is offset and size.
+    """
 
     def __init__(
-        self, root: str, path: Sequence[str], initializer: Sequence[int] | None = None, seed: int | None = None
+        self,
+        root: str,
+        path: Sequence[str],
+        argv: Sequence[int],
+        initializer: Sequence[int] | None = None,
+        seed: int | None = None,
     ) -> None:
+        kinship.prepare(int(os.environ.get("PYTASKFARMER_SLOT", "0")) + 1, os.environ.pop(heritage.KEY, None))
         sys.path[:] = path
         desk = Desk(root)
         self._calls = os.open(desk.calls, os.O_RDONLY | os.O_CLOEXEC)
+        sys.argv[:] = travel.unpack(self._bytes(Place(*argv)))
         self._jobs = open(desk.jobs, "rb")
-        self._functions: dict[int, Callable[[Any], object]] = {}
+        self._functions: dict[int, Callable[[], Callable[[Any], object]]] = {}
         self._offsets = array("q")
         self._learned = 0
         self._done = _begun(desk.done)
@@ -72,13 +82,18 @@ class Callee:
         return (yield from _outcomes(call, chunk, asked, pad))
 
     def _function(self, number: int) -> Callable[[Any], object]:
-        call = self._functions.get(number)
-        if call is None:
-            job = self._job(number)
-            call = _caller(self._read(job.function, "the function"), job.how)
-            if len(self._functions) > _MOST_FUNCTIONS:
-                self._functions.clear()
-            self._functions[number] = call
+        """Return the function of a job; a copy of its own for each slice, if it has a state that calls may change."""
+        if number in self._functions:
+            return self._functions[number]()
+        job, kept = self._job(number), list[dict[str, object]]()
+        function = self._read(job.function, "the function", kept)
+        call = _caller(function, job.how)
+        if len(self._functions) > _MOST_FUNCTIONS:
+            self._functions.clear()
+        if travel.is_stateless(function):
+            self._functions[number] = lambda: call
+        else:
+            self._functions[number] = lambda: _caller(self._read(job.function, "the function", kept), job.how)
         return call
 
     def _job(self, number: int) -> JobLine:
@@ -96,10 +111,10 @@ class Callee:
             self._offsets[number] = self._learned
             self._learned += len(line)
 
-    def _read(self, place: Place, what: str) -> Any:
+    def _read(self, place: Place, what: str, kept: list[dict[str, object]] | None = None) -> Any:
         data = self._bytes(place)
         try:
-            return self._variables.unpack(data)
+            return self._variables.unpack(data, kept)
         except Exception as error:
             raise CannotTravel(f"{what} cannot be unpacked in a worker: {type(error).__name__}: {error}") from error
 

@@ -1,6 +1,7 @@
 """What `Pool` and `Executor` share: a work directory, a farm that works on it, and jobs by number."""
 
 import os
+import pickle
 import shutil
 import sys
 import tempfile
@@ -14,8 +15,6 @@ from pytaskfarmer.api.places import Farm
 from pytaskfarmer.api.session import Session
 from pytaskfarmer.api.wish import Wish
 from pytaskfarmer.errors import UsageError
-
-_AHEAD = 4  # farmers of other nodes learn only now and then that there is more to do
 
 
 class _Passing(NamedTuple):
@@ -32,13 +31,14 @@ class Caller:
     """
 
     def __init__(self, wish: Wish) -> None:
-        self.workers = wish.cluster.expected if wish.cluster else wish.workers or len(os.sched_getaffinity(0))
+        cluster = wish.cluster
+        self.workers = cluster.expected(wish.workers) if cluster else wish.workers or len(os.sched_getaffinity(0))
         self.keeps = wish.workdir is not None if wish.keep is None else wish.keep
         self.root = _directory(wish)
         desk = Desk(self.root)
         for path in (desk.calls, desk.list, desk.jobs):
             open(path, "ab").close()
-        self.session = Session(desk, ahead=self.workers * (_AHEAD if wish.cluster else 1), echo=wish.echo)
+        self.session = Session(desk, echo=wish.echo)
         passing = None if self.keeps or wish.workdir is not None else self.root
         self._passing = _Passing(passing, by_jobs=wish.cluster is not None)
         self._end = weakref.finalize(self, _stop, self.session, self._passing)
@@ -49,17 +49,18 @@ class Caller:
             raise
 
     def _begin(self, wish: Wish) -> None:
-        first = (wish.initializer, wish.initargs) if wish.initializer else None
-        if wish.workdir is None and wish.cluster is None:
-            first = heritage.bequeath(first)  # a secret: into a directory that no other user may read
-        initializer = None
-        if first is not None:
-            initializer = self.session.outbox.pack(travel.pack(first, "the initializer, or one of its arguments,"))
-            self.session.outbox.flush()
+        outbox = self.session.outbox
+        argv, initializer = outbox.pack(pickle.dumps(sys.argv)), None
+        if wish.initializer is not None:
+            first = (wish.initializer, wish.initargs)
+            initializer = outbox.pack(travel.pack(first, "the initializer, or one of its arguments,"))
+        outbox.flush()
         options = Options(
             self.root,
             wish.workers or (0 if wish.cluster else self.workers),
             tuple(map(str, sys.path)),
+            argv,
+            tuple(heritage.flags()),
             SHARED if wish.cluster else PRIVATE,
             initializer,
             wish.seed,

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from types import BuiltinFunctionType, FunctionType, ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from pytaskfarmer.api import travel
@@ -19,7 +19,7 @@ from pytaskfarmer.api.faults import BrokenPool, CannotTravel
 from pytaskfarmer.api.places import Cluster
 from pytaskfarmer.api.request import APPLY, STAR
 from pytaskfarmer.api.turns import Outcome
-from pytaskfarmer.api.wish import Wish
+from pytaskfarmer.api.wish import Wish, whole
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -49,7 +49,7 @@ class Executor(concurrent.futures.Executor):
         max_tasks_per_child: int | None = None,
         cluster: Cluster | None = None,
     ) -> None:
-        if max_workers is not None and max_workers <= 0:
+        if max_workers is not None and whole(max_workers, "max_workers") <= 0:
             raise ValueError("max_workers must be greater than 0")
         self._wish = Wish(max_workers, initializer, tuple(initargs), max_tasks_per_child, cluster)
         self._owner = os.getpid()
@@ -86,7 +86,7 @@ class Executor(concurrent.futures.Executor):
         `chunksize` calls at a time travel together. The iterator raises what a call raised in its place, and
         TimeoutError when a value is not there `timeout` seconds after now.
         """
-        if chunksize < 1:
+        if (chunksize := whole(chunksize, "chunksize")) < 1:
             raise ValueError("chunksize must be >= 1.")
         end = None if timeout is None else time.monotonic() + timeout
         farming = self._started()
@@ -150,10 +150,7 @@ def _apart(function: _Callable) -> tuple[_Callable, tuple[Any, ...]]:
 
     A callable with a state of its own travels with each call, so that no call finds it as another one left it.
     """
-    alone = isinstance(function, FunctionType | type) or (
-        isinstance(function, BuiltinFunctionType) and isinstance(function.__self__, ModuleType | None)
-    )
-    return (function, ()) if alone else (operator.call, (function,))
+    return (function, ()) if travel.is_stateless(function) else (operator.call, (function,))
 
 
 def _packed(function: _Callable, before: tuple[Any, ...], args: tuple[Any, ...], keywords: dict[str, Any]) -> bytes:

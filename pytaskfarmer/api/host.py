@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytaskfarmer import allocation
@@ -38,6 +38,8 @@ PRIVATE, SHARED = "private", "shared"
 class Options:
     """What a caller wants. `root` is the work directory; times are in seconds; 0 slots are as many as there are CPUs.
 
+    Workers have the caller's `sys.path`, its `sys.argv`, which lies in the file of calls, and flags of its interpreter.
+
     A farm that is `passing` removes its work directory if the caller dies. `linger` is for how long a farmer of a
     shared directory stays without tasks.
     """
@@ -45,6 +47,8 @@ class Options:
     root: str
     slots: int
     path: tuple[str, ...]
+    argv: tuple[int, int]
+    flags: tuple[str, ...] = ()
     kind: str = PRIVATE
     initializer: tuple[int, int] | None = None
     seed: int | None = None
@@ -68,15 +72,17 @@ class Calls:
     def worker(self, context: TaskContext) -> Command:
         """Return the process that calls."""
         options = self._options
-        return worker_command(
+        command = worker_command(
             "pytaskfarmer.api.callee:Callee",
             {
                 "root": options.root,
                 "path": options.path,
+                "argv": options.argv,
                 "initializer": options.initializer,
                 "seed": options.seed,
             },
         )
+        return replace(command, argv=(command.argv[0], *options.flags, *command.argv[1:]))
 
     def request(self, task: Task, context: TaskContext) -> bytes:
         """Return the task's text, which says it all."""

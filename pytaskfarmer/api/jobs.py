@@ -4,13 +4,18 @@ Jobs are submitted when there are calls, and their farmers leave when nothing ha
 only while there is work; when there is more, jobs are submitted again. Caller and farmers meet in files alone: here the
 caller looks for results, often while they come and less often while they do not.
 
-Jobs may be ended by the batch system at any time. If calls are left, others are submitted in their place, unless
-several have come and gone without a result, or a farmer has said that it cannot work here. Of a job that does not start
-by itself, we warn, and wait.
+Jobs may be ended by the batch system at any time. If calls are left, others are submitted in their place: as many as
+there is work for beside the jobs that live, but less and less often if they end as soon as they have begun. When none
+lives any more, they are given up if several have come and gone without a result, or a farmer has said that it cannot
+work here. Of a job that does not start by itself, we warn, and wait.
+
+How many CPUs the nodes have, this node does not know. So what is listed ahead grows with the slots of the farmers that
+have come.
 """
 
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -18,10 +23,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
+from pytaskfarmer.api import farmers
 from pytaskfarmer.api.desk import Desk
+from pytaskfarmer.api.fleet import Fleet
 from pytaskfarmer.api.host import Options
+from pytaskfarmer.api.wish import number, whole
 from pytaskfarmer.cluster import batch
-from pytaskfarmer.cluster.contract import BatchError, Engine, Plan, State, load, stuck
+from pytaskfarmer.cluster.contract import BatchError, Engine, Plan, load
 from pytaskfarmer.durations import parse_duration
 from pytaskfarmer.errors import UsageError
 
@@ -30,10 +38,10 @@ _LOOK = (0.02, 1.0)
 _ASK = (0.5, 10.0)
 _ANSWER, _PART = 5.0, 0.1  # no result is read while the batch system is asked: that may take a tenth of the time
 _FRUITLESS = 3
-_PATIENCE = 60.0
-_ALIVE = {State.PENDING, State.RUNNING, State.HELD, State.UNKNOWN}
 _STUCK = (4.0, 60.0)
-_REFUSALS = ("pytaskfarmer: error: ", "no worker can be had: ")
+_COUNT = 1.0
+_AHEAD = 4  # farmers of other nodes learn only now and then that there is more to do
+_LARGE_NODE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,7 @@ class _Jobs:
     """
 
     engine: ClassVar[str]
+    whole_nodes: ClassVar[bool] = True
 
     nodes: int = 1
     time: float | str | None = None
@@ -62,6 +71,9 @@ class _Jobs:
     allow_local: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("nodes", "jobs", "workers", "cpus"):
+            if (count := getattr(self, name)) is not None:
+                object.__setattr__(self, name, whole(count, name))
         if self.nodes < 1 or self.jobs < 1:
             raise UsageError(f"{self.jobs} jobs of {self.nodes} nodes: there must be at least one of each.")
         if not isinstance(self.options, Mapping):
@@ -71,30 +83,37 @@ class _Jobs:
             raise UsageError(
                 f"time={self.time!r}: a job needs some time; leave it out for the batch system's own limit."
             )
+        if seconds is not None and math.isinf(seconds):
+            raise UsageError(f"time={self.time!r}: leave it out for the batch system's own limit.")
         for name in ("workers", "cpus"):
-            if (number := getattr(self, name)) is not None and number < 1:
-                raise UsageError(f"{name}={number}: at least one, or leave it out.")
+            if (count := getattr(self, name)) is not None and count < 1:
+                raise UsageError(f"{name}={count}: at least one, or leave it out.")
 
     def seconds(self) -> float | None:
         """Return the time limit in seconds. Raises `UsageError`."""
-        if self.time is None or isinstance(self.time, int | float):
-            return self.time
+        if self.time is None:
+            return None
+        if not isinstance(self.time, str):
+            return number(self.time, 'time, in seconds or as "1h",')
         try:
             return parse_duration(self.time)
         except ValueError as error:
             raise UsageError(f"time={self.time!r}: {error}") from None
 
-    @property
-    def expected(self) -> int:
-        """About how many calls run at a time when all farmers run."""
-        return self.jobs * self.nodes * (self.workers or self.cpus or os.cpu_count() or 1)
+    def expected(self, wished: int | None) -> int:
+        """Return how many calls will run at a time when all farmers run, or about the most that may; see `Cluster`."""
+        return self.jobs * self.nodes * (self._slots(wished) or max(_LARGE_NODE, os.cpu_count() or 1))
+
+    def _slots(self, wished: int | None) -> int | None:
+        """Return how many slots each farmer is to have; None if only its job will know."""
+        share = None if not wished else -(-wished // (self.jobs * self.nodes))
+        return self.workers or share or self.cpus
 
     def start(self, options: Options) -> "JobFarm":
         """Return a farm whose jobs are submitted when there are calls."""
-        engine = load(self.engine)
-        farmers = self.jobs * self.nodes
-        slots = self.workers or -(-options.slots // farmers)
-        options = replace(options, slots=slots, linger=self.linger, allow_local=self.allow_local)
+        slots = self._slots(options.slots)
+        cpus = self.cpus or (self.workers if self.whole_nodes else slots)
+        options = replace(options, slots=slots or 0, linger=self.linger, allow_local=self.allow_local)
         plan = Plan(
             argv=(*batch.python("pytaskfarmer.api.host"), json.dumps(asdict(options))),
             directory=os.getcwd(),
@@ -102,14 +121,14 @@ class _Jobs:
             nodes=self.nodes,
             farmers=self.jobs,
             seconds=self.seconds(),
-            cpus=self.cpus or self.workers,
+            cpus=cpus,
             account=self.account,
             qos=self.qos,
             constraint=self.constraint,
             partition=self.partition,
             options=tuple((key, None if value is None else str(value)) for key, value in self.options.items()),
         )
-        return JobFarm(engine, plan, options.root)
+        return JobFarm(load(self.engine), plan, options.root, slots)
 
 
 class Slurm(_Jobs):
@@ -124,31 +143,34 @@ class GridEngine(_Jobs):
 
     __slots__ = ()
     engine = "gridengine"
+    whole_nodes = False
 
-
-def _last_words(root: str) -> tuple[str, str]:
-    """Return the youngest log of the farmers in jobs, and in a line of it why they ended, or its last one."""
-    desk = Desk(root)
-    path: str = max(desk.logs_of_jobs(), key=os.path.getmtime, default=desk.log_of_job("*"))
-    try:
-        with open(path, errors="replace") as log:
-            lines = [line.strip() for line in log if line.strip()]
-    except OSError:
-        return path, "no log"
-    return path, next((line for line in lines if line.startswith(_REFUSALS)), lines[-1] if lines else "not a word")
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nodes != 1:
+            raise UsageError(
+                f"nodes={self.nodes}: Grid Engine has no such thing. jobs={self.nodes} submits as many jobs, which "
+                "share the calls and need not wait for each other."
+            )
+        if self.qos is not None:
+            raise UsageError(f"qos={self.qos!r}: Grid Engine has no such thing; partition names a queue there.")
 
 
 class JobFarm:
-    """The jobs that farm one work directory. `outstanding` tells how many slices have no result yet."""
+    """The jobs that farm one work directory, with `slots` for each farmer if that is known.
 
-    def __init__(self, engine: Engine, plan: Plan, root: str) -> None:
+    `outstanding` tells how many slices have no result yet, and `ahead` how many are to be listed at a time.
+    """
+
+    def __init__(self, engine: Engine, plan: Plan, root: str, slots: int | None) -> None:
         self.outstanding: Callable[[], int] = lambda: 0
-        self._engine, self._plan, self._root = engine, plan, root
-        engine.render(plan)  # what cannot be had is told now
-        self._ids: tuple[str, ...] = ()
+        self.ahead = _AHEAD * plan.farmers * plan.nodes * (slots or os.cpu_count() or 1)
+        self._fleet = Fleet(engine, plan)
+        self._root, self._nodes, self._slots = root, plan.nodes, slots or 1
         self._woken = threading.Event()
         self._closing = False
-        self._pause, self._ask_after, self._ask_at, self._stuck_at = _LOOK[0], _ASK[0], 0.0, 0.0
+        self._pause, self._ask_after = _LOOK[0], _ASK[0]
+        self._ask_at = self._stuck_at = self._count_at = 0.0
         self._left: int | None = None
         self._fruitless = 0
         self._warned: set[str] = set()
@@ -167,46 +189,59 @@ class JobFarm:
         if self._closing:
             return False
         now = time.monotonic()
+        if left and now >= self._count_at:
+            self._count_slots()
+            self._count_at = now + _COUNT
         if left and now >= self._ask_at:
             try:
-                self._see_to_jobs(now)
+                self._see_to_jobs(now, left)
             except BatchError as error:
-                self._why = str(error)
+                self._why = _in_python(error)
                 return False
         self._woken.wait(self._pause)
         self._woken.clear()
         self._pause = min(_LOOK[1], self._pause * 1.3)
         return True
 
-    def _see_to_jobs(self, now: float) -> None:
-        """Submit jobs if none lives. Raises `BatchError`."""
-        states = self._engine.states(self._ids, _ANSWER) if self._ids else {}
+    def _count_slots(self) -> None:
+        """See how many calls the farmers make at a time that have come so far."""
+        slots = farmers.slots(self._root)
+        self._slots = max((self._slots, *slots))
+        self.ahead = max(self.ahead, _AHEAD * sum(slots))
+
+    def _see_to_jobs(self, now: float, left: int) -> None:
+        """Submit jobs if none lives, or too few do. Raises `BatchError`."""
+        alive = self._fleet.ask(_ANSWER)
         took = time.monotonic() - now
-        if not any(state in _ALIVE for state in states.values()):
+        if not alive:
             self._check_whether_hopeless()
             self._fruitless += 1
             self._stuck_at = now + _STUCK[0]
-            plan = self._plan
-            self._ids = self._engine.submit(self._engine.render(plan), plan)
+            self._fleet.submit()
             self._ask_after = _ASK[0]
-        elif now >= self._stuck_at:
-            self._stuck_at = now + _STUCK[1]
-            self._warn()
+        else:
+            try:
+                self._fleet.fill_up(-(-left // (self._nodes * self._slots)), now)
+            except BatchError as error:  # the others go on
+                self._tell(_in_python(error))
+            if now >= self._stuck_at:
+                self._stuck_at = now + _STUCK[1]
+                self._tell(*self._fleet.stuck(_ANSWER))
         self._ask_at = time.monotonic() + max(self._ask_after, took / _PART)
         self._ask_after = min(_ASK[1], self._ask_after * 1.5)
 
-    def _warn(self) -> None:
-        """Tell of jobs that wait for a person, who may not know."""
-        for line in stuck(self._engine, self._ids, _ANSWER):
+    def _tell(self, *lines: str) -> None:
+        """Warn of what a person may not know, such as jobs that wait for one."""
+        for line in lines:
             if line not in self._warned:
                 self._warned.add(line)
                 _logger.warning("pytaskfarmer: %s", line)
 
     def _check_whether_hopeless(self) -> None:
         """Raise `BatchError` if other jobs would fare no better than those that have ended."""
-        path, words = _last_words(self._root)
-        if self._fruitless and words.startswith(_REFUSALS):
-            raise BatchError(f"{words.removeprefix(_REFUSALS[0])} ({path})")
+        path, words = farmers.last_words(self._root)
+        if self._fruitless and words.startswith(farmers.REFUSALS):
+            raise BatchError(f"{words.removeprefix(farmers.REFUSALS[0])} ({path})")
         if self._fruitless >= _FRUITLESS:
             raise BatchError(
                 f"{self._fruitless} times, jobs have ended without a result: {words or 'no word'} ({path})"
@@ -223,18 +258,10 @@ class JobFarm:
     def _end(self) -> None:
         self._closing = True
         self._woken.set()
-        if not self._ids:
-            return
-        give_up = time.monotonic() + _PATIENCE
         try:
-            self._engine.cancel(self._ids)
+            self._fleet.end(lambda: farmers.slots(self._root))
         except BatchError as error:
-            self._why = str(error)
-        while time.monotonic() < give_up:
-            states = self._engine.states(self._ids, _ANSWER).values()
-            if not any(state in {State.PENDING, State.RUNNING} for state in states):
-                return
-            time.sleep(0.1)
+            self._why = _in_python(error)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -242,3 +269,8 @@ class JobFarm:
     def complaint(self) -> str:
         """Return why no more results come."""
         return self._why
+
+
+def _in_python(error: BatchError) -> str:
+    """Return what a batch system refuses, in the words of a caller in Python."""
+    return str(error).replace("--qsub pe=NAME", 'options={"pe": "NAME"}')

@@ -17,9 +17,10 @@ _HORIZON = 0.05
 class Listing:
     """Slices that wait, and those `under_way` by task id, the next of which is `next_id`. For one thread at a time."""
 
-    def __init__(self, outbox: Outbox, ahead: int, next_id: int) -> None:
+    def __init__(self, outbox: Outbox, next_id: int) -> None:
+        self.ahead = 1
         self.under_way: dict[int, Slice] = {}
-        self._outbox, self._ahead, self._next_id = outbox, ahead, next_id
+        self._outbox, self._next_id = outbox, next_id
         self._waiting: deque[Sequence[Slice]] = deque()
         self._ended, self._since = 0, 0.0
 
@@ -30,12 +31,12 @@ class Listing:
 
     def room(self) -> int:
         """Return how many slices to list now: more than `ahead` where these would not last for long."""
-        if len(self.under_way) > self._ahead:
+        if len(self.under_way) > self.ahead:
             return 0
         now = time.monotonic()
         soon = int(self._ended * _HORIZON / (now - self._since)) if now > self._since else 0
         self._ended, self._since = 0, now
-        return max(self._ahead + 1, soon)
+        return max(self.ahead + 1, soon)
 
     def list_more(self) -> bool:
         """List as many as there is room for, and tell whether there were any. Raises OSError; they are under way."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytaskfarmer
 from pytaskfarmer import allocation
+from pytaskfarmer.api import heritage
 from pytaskfarmer.api.desk import Desk
 from pytaskfarmer.api.forking import keep_from_children
 from pytaskfarmer.api.host import Options
@@ -27,6 +28,7 @@ class LocalFarm:
 
     def __init__(self, options: Options) -> None:
         self.outstanding: Callable[[], int] = lambda: 0
+        self.ahead = options.slots
         self._desk = Desk(options.root)
         if options.slots > (most := allocation.most_slots(1)):
             _logger.warning("pytaskfarmer: %d workers: more than `ulimit` allows; using %d", options.slots, most)
@@ -36,7 +38,7 @@ class LocalFarm:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=_environment(os.environ),
+                env={**_environment(os.environ), **heritage.environment()},
                 start_new_session=True,
             )
         assert self._process.stdin is not None

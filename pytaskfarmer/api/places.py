@@ -9,9 +9,11 @@ from pytaskfarmer.api.host import Options
 class Farm(Protocol):
     """Where the tasks run: farmers on this node, or in jobs of a batch system.
 
-    `outstanding` is set by the session: how many slices have no result yet.
+    `outstanding` is set by the session: how many slices have no result yet. About `ahead` slices are to be listed at a
+    time, which may grow.
     """
 
+    ahead: int
     outstanding: Callable[[], int]
 
     def poke(self) -> None:
@@ -42,9 +44,11 @@ class Farm(Protocol):
 class Cluster(Protocol):
     """Where farmers can be started other than on this node."""
 
-    @property
-    def expected(self) -> int:
-        """About how many calls run at a time when all farmers run."""
+    def expected(self, wished: int | None) -> int:
+        """Return how many calls will run at a time when all farmers run, or about the most that may.
+
+        `wished` is how many the caller wants, None for as many as there can be.
+        """
         ...
 
     def start(self, options: Options) -> Farm:

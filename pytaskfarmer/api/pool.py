@@ -14,7 +14,7 @@ from pytaskfarmer.api.places import Cluster
 from pytaskfarmer.api.request import APPLY, ONE, STAR
 from pytaskfarmer.api.streams import Stream
 from pytaskfarmer.api.waiting import NONE, RAISE, RETURN, AsyncResult, SingleResult
-from pytaskfarmer.api.wish import Wish
+from pytaskfarmer.api.wish import Wish, whole
 from pytaskfarmer.errors import UsageError
 from pytaskfarmer.views.bar import bar
 
@@ -66,8 +66,7 @@ class Pool:
     ) -> None:
         if on_error not in {RAISE, RETURN, NONE}:
             raise UsageError(f"on_error={on_error!r}: there are 'raise', 'return' and 'none'.")
-        if not isinstance(retries, int):
-            raise TypeError(f"retries={retries!r}: how often a call may run again, a number.")
+        retries = whole(retries, "retries, how often a call may run again,")
         if retries < 0:
             raise UsageError(f"retries={retries}: how often a call may run again, 0 or more.")
         if not (isinstance(progress, bool) or callable(progress)):
@@ -173,7 +172,7 @@ class Pool:
         )
         if chunksize is None:
             chunksize = -(-len(items) // (_CHUNKS_A_WORKER * self._caller.workers))
-        elif chunksize < 1:
+        elif (chunksize := whole(chunksize, "chunksize")) < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
         if items:
             self._list_all(result, func, items, chunksize, how)
@@ -193,8 +192,8 @@ class Pool:
         self, func: Callable[..., _Result], iterable: Iterable[Any], size: int, *, ordered: bool
     ) -> Stream[_Result]:
         self._check_open()
-        if size < 1:
-            raise ValueError(f"Chunksize must be 1+, not {size:n}")
+        if (size := whole(size, "chunksize")) < 1:
+            raise ValueError(f"Chunksize must be 1+, not {size}")
         number = next(self._numbers)
         size = self._chunks.size(number, size)
         window = max(_WINDOW, 2 * _CHUNKS_A_WORKER * self._caller.workers * size)
@@ -225,6 +224,8 @@ class Pool:
         """Wait until all calls have ended, and the workers with them. Raises ValueError if the pool is still open."""
         if not self._closed:
             raise ValueError("Pool is still running")
+        if self._caller.session.reads:
+            raise RuntimeError("cannot join current thread: a callback is called by the one that reads results")
         for stream in tuple(self._streams):
             stream.hurry()
         for feeder in self._feeders:

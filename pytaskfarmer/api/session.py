@@ -10,7 +10,7 @@ executing is to blame; and the calls beside it go to the list again as slices of
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pytaskfarmer.api import travel, verdicts
 from pytaskfarmer.api.deaths import death
@@ -33,12 +33,12 @@ _STOPPED = "the farm was stopped before this call had ended"
 class Session:
     """The caller's side of a work directory; `desk` names its files, which exist.
 
-    About `ahead` slices are listed at a time; see `listing`. With `echo`, what calls print is printed here, too, when
-    their slice has ended. What is submitted must be packed in the `outbox` before. It is `broken` when the farm has
-    ended although nobody wished it.
+    With `echo`, what calls print is printed here, too, when their slice has ended. What is submitted must be packed in
+    the `outbox` before. It is `broken` when the farm has ended although nobody wished it. `has_room` is called, from
+    the thread that reads results, when more slices than before are listed at a time; see `listing`.
     """
 
-    def __init__(self, desk: Desk, *, ahead: int, echo: bool = True) -> None:
+    def __init__(self, desk: Desk, *, echo: bool = True) -> None:
         self._desk = desk
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -57,13 +57,15 @@ class Session:
         self._over: str | None = None
         self._ending = self._stopping = self._closed = False
         self.broken = False
-        self._listing = Listing(self.outbox, ahead, self._earlier.tasks)
+        self.has_room: Callable[[], object] = lambda: None
+        self._listing = Listing(self.outbox, self._earlier.tasks)
         self._echo = Echo(desk.layout, wanted=echo)
 
     def begin(self, farm: Farm) -> None:
         """Let `farm` work, and read what it returns."""
         self._farm = farm
         farm.outstanding = self._jobs.outstanding
+        self._listing.ahead = farm.ahead
         reader = threading.Thread(target=self._read, name="pytaskfarmer results", daemon=True)
         reader.start()
         self._reader = reader
@@ -98,6 +100,12 @@ class Session:
         else:
             assert self._farm is not None
             self._farm.poke()
+
+    def _list_further(self, ahead: int) -> None:
+        with self._lock:
+            self._listing.ahead = ahead
+        self._list_more()
+        self.has_room()
 
     def room(self) -> int:
         """Return how many slices would be listed now. Who submits no more can change his mind about the others."""
@@ -157,6 +165,8 @@ class Session:
             goes_on = True
             while goes_on:
                 goes_on = self._farm.wait()
+                if self._farm.ahead > self._listing.ahead:
+                    self._list_further(self._farm.ahead)
                 if len(self._listing.under_way) > _MANY:
                     time.sleep(_MOMENT)  # to wake up once for several results costs less
                 new = list(self._following.new())

@@ -8,11 +8,13 @@ A result is a sequence of pieces, each a header that says of which calls it is a
 that a worker's death has torn is recognised, and one that cannot be unpacked costs no more than its own calls.
 """
 
+import functools
 import pickle
 import struct
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from pytaskfarmer.api.faults import CannotTravel, RemoteError, RemoteTraceback
@@ -23,6 +25,9 @@ _MAIN = b"__main__"
 _HEADER = struct.Struct("<cc6xQQQ")
 _LARGEST = LARGEST_RESULT - _HEADER.size
 _MARK = b"\x80"  # as a pickle begins
+
+Cached = type(functools.cache(len))
+"""What `functools.cache` and `lru_cache` make."""
 
 VALUES, FAULT = b"v", b"f"
 """What a piece of a result is: the values of some calls that follow each other, or the exception of one."""
@@ -167,6 +172,13 @@ def _explained(error: BaseException) -> BaseException:
             "as an argument, or set it up by `initializer`."
         )
     return error
+
+
+def is_stateless(function: object) -> bool:
+    """Whether one copy of it will do for many calls: it is a function or a class, not an object that can be called."""
+    return isinstance(function, FunctionType | type | Cached) or (
+        isinstance(function, BuiltinFunctionType) and isinstance(function.__self__, ModuleType | None)
+    )
 
 
 def name_of(function: Callable[..., object]) -> str:

@@ -66,6 +66,7 @@ class Turns:
     def __init__(self, session: Session, over: Callable[[], object]) -> None:
         self.broken: str | None = None
         self._session, self._over = session, over
+        session.has_room = self._hand_in_more
         self._lock = threading.Lock()
         self._jobs: dict[tuple[bytes, str], _Job] = {}
         self._next = 0
@@ -116,6 +117,11 @@ class Turns:
                 batch.append(item)
                 self._going_on.update(dict.fromkeys(_numbers(item.asked), item))
         return batch
+
+    def _hand_in_more(self) -> None:
+        with self._lock:
+            batch = self._take_turns()
+        self._hand_in(batch)
 
     def _hand_in(self, batch: list[_Item]) -> None:
         """Submit; without the lock, since the session may have something to tell."""

@@ -9,7 +9,7 @@ two maps under way that were asked for with different values of a variable do no
 
 import pickle
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -20,9 +20,10 @@ _Namespace = dict[str, object]
 
 
 class _Here(threading.local):
-    """What this thread unpacks now: what is to stand in each namespace, and those that were made."""
+    """What this thread unpacks now: what is to stand in new namespaces, those to take `again`, and all it has used."""
 
     left: Mapping[str, object] = {}
+    again: Iterator[_Namespace] = iter(())
     made: list[_Namespace] | None = None
 
 
@@ -41,7 +42,7 @@ class StandIn(_Namespace):
 
 def namespace(facts: _Namespace) -> _Namespace:
     """Return the variables of functions that are being unpacked."""
-    variables = {**facts, **_here.left}
+    variables = next(_here.again, None) or {**facts, **_here.left}
     if _here.made is not None:
         _here.made.append(variables)
     return variables
@@ -58,11 +59,19 @@ class Variables:
     def __init__(self) -> None:
         self._left: _Namespace = {}
 
-    def unpack(self, data: bytes) -> Any:
-        """Return what was packed, whose functions find what was left."""
-        thing, made = self._unpack(data)
+    def unpack(self, data: bytes, kept: list[_Namespace] | None = None) -> Any:
+        """Return what was packed, whose functions find what was left.
+
+        Unpacked again with the same list `kept`, empty at first, they go on with their variables as they are then.
+        """
+        known = [(variables, dict(variables)) for variables in kept or ()]
+        thing, made = self._unpack(data, kept or ())
         for variables in made:
             variables.update(self._left)  # again: older values have come with the functions
+        for variables, values in known:
+            variables.update(values)
+        if kept is not None and not known:
+            kept += made
         return thing
 
     def initialize(self, data: bytes) -> None:
@@ -75,9 +84,9 @@ class Variables:
                 if name not in before or value is not before[name] or not isinstance(value, _CONSTANT):
                     self._left[name] = value
 
-    def _unpack(self, data: bytes) -> tuple[Any, list[_Namespace]]:
-        _here.left, _here.made = self._left, []
+    def _unpack(self, data: bytes, again: Iterable[_Namespace] = ()) -> tuple[Any, list[_Namespace]]:
+        _here.left, _here.again, _here.made = self._left, iter(again), []
         try:
             return pickle.loads(data), _here.made
         finally:
-            del _here.left, _here.made
+            del _here.left, _here.again, _here.made

@@ -1,13 +1,30 @@
 """How calls are to be made, as the caller of `Pool` or `Executor` has said it."""
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from pytaskfarmer.api.places import Cluster
 from pytaskfarmer.errors import UsageError
 
 MOST_WORKERS = 10_000
+
+
+def whole(value: object, what: str) -> int:
+    """Return a whole number as an int, also one of numpy's. Raises TypeError."""
+    try:
+        return operator.index(value)  # type: ignore[arg-type] # that is what we ask
+    except TypeError:
+        raise TypeError(f"{what} must be a whole number, not {value!r}") from None
+
+
+def number(value: object, what: str) -> float:
+    """Return a number as a float, also one of numpy's. Raises TypeError."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{what} must be a number, not {value!r}")
+    return float(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +43,15 @@ class Wish:
     echo: bool = True
 
     def __post_init__(self) -> None:
-        for name, value, kind in (
-            ("number of workers", self.workers, int),
-            ("number of tasks after which a worker is replaced", self.max_tasks, int),
-            ("timeout", self.timeout, int | float),
-            ("seed", self.seed, int),
+        for name, what in (
+            ("workers", "the number of workers"),
+            ("max_tasks", "the number of tasks after which a worker is replaced"),
+            ("seed", "the seed"),
         ):
-            if value is not None and not isinstance(value, kind):
-                raise TypeError(f"the {name} must be a number, not {value!r}")
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, whole(value, what))
+        if self.timeout is not None:
+            object.__setattr__(self, "timeout", number(self.timeout, "the timeout"))
         if self.workdir == "":
             raise UsageError("workdir='': name a directory, or leave it out.")
         if self.workers is not None and not 1 <= self.workers <= MOST_WORKERS:

@@ -97,6 +97,10 @@ def command(shell: str | None) -> None:
     ~/.config/fish/config.fish: pytaskfarmer completion fish | source
     """
     chosen = shell or os.path.basename(os.environ.get("SHELL", ""))
+    if not chosen:
+        raise UsageError(
+            "SHELL does not say what your shell is; name bash, zsh or fish, as in: pytaskfarmer completion bash"
+        )
     if chosen not in SHELLS:
-        raise UsageError(f"your shell, {chosen or 'which SHELL does not name'}, is none of {', '.join(SHELLS)}.")
+        raise UsageError(f"your shell, {chosen}, is none of {', '.join(SHELLS)}.")
     print(script(chosen), end="")

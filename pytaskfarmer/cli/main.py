@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import click
 
 from pytaskfarmer import __version__
-from pytaskfarmer.cli import hints
 from pytaskfarmer.errors import FarmError, UsageError
 
 _COMMANDS = (
@@ -70,6 +69,8 @@ def _status(words: list[str]) -> int:
         print(error.format_message(), file=sys.stderr)
         return 2
     except click.NoSuchOption as error:
+        from pytaskfarmer.cli import hints
+
         return _complain(hints.about(error))
     except click.MissingParameter as error:
         way = f" See: {error.ctx.command_path} --help" if error.ctx else ""

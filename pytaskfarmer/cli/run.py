@@ -149,7 +149,8 @@ def spellings(of: click.Command | None = None) -> dict[str, bool]:
 @click.option(
     "--update",
     is_flag=True,
-    help="Take over lines that were changed in the list, for tasks that have not finished; failed ones run again.",
+    help="Take over lines that were changed in the list, for tasks that have not finished; failed ones run again. To "
+    "drop a task, write `true` in its place: without its line, all tasks below it would have other ids.",
 )
 @click.option("--retry-failed", is_flag=True, help="Put the tasks that have failed back into the list first.")
 @click.option(

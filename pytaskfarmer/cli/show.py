@@ -3,16 +3,17 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 
 import click
 
 from pytaskfarmer.cli.values import HANDLER, HANDLER_OPTIONS, RUNNER_OPTIONS, TRUST_INI, Directory
-from pytaskfarmer.errors import DefinitionError, FarmError
+from pytaskfarmer.errors import DefinitionError, FarmError, UsageError
 from pytaskfarmer.plugins import registry, trust
 from pytaskfarmer.plugins.contracts import Command, TaskContext, Tasklist, WorkerRunner
 from pytaskfarmer.task import Task, decode, encode, printable
+from pytaskfarmer.views import words
 from pytaskfarmer.workdir import spool
 from pytaskfarmer.workdir.layout import Layout
 from pytaskfarmer.workdir.source import Source
@@ -20,39 +21,42 @@ from pytaskfarmer.workdir.source import Source
 _OF_EVERY_SHELL = frozenset({"_", "OLDPWD", "PWD", "SHLVL"})
 """Variables that each shell sets for itself; nobody wants to read them here."""
 
+_COUNT = 10
 _LONGEST_REQUEST = 2000
 _LONGEST_SCRIPT = 5
 """Lines."""
 
 
-@click.command("show", short_help="Print the first tasks of a list as they would run.")
+@click.command("show", short_help="Print tasks of a list as they would run.")
 @click.argument("tasklist", metavar="TASKLIST")
+@click.argument("ids", nargs=-1, type=click.IntRange(min=0), metavar="[ID]...")
 @HANDLER
 @HANDLER_OPTIONS
 @click.option("-r", "--runner", metavar="NAME", help="Print what this runner would start, too.")
 @RUNNER_OPTIONS
 @click.option(
-    "-w",
-    "--workdir",
-    type=Directory(),
-    metavar="DIR",
+    "-w", "--workdir", type=Directory(), metavar="DIR",
     help="The work directory of the run.  [default: TASKLIST_workdir]",
-)
+)  # fmt: skip
 @click.option(
-    "-n", "--count", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Print N tasks."
+    "-n", "--count", type=click.IntRange(min=1), metavar="N", help=f"Print the first N tasks.  [default: {_COUNT}]"
 )
 @TRUST_INI
 def command(
-    tasklist: str, handler: str, handler_options: dict[str, str], runner: str | None, runner_options: dict[str, str],
-    workdir: str | None, count: int, trust_ini: bool,
+    tasklist: str, ids: tuple[int, ...], handler: str, handler_options: dict[str, str], runner: str | None,
+    runner_options: dict[str, str], workdir: str | None, count: int | None, trust_ini: bool,
 ) -> None:  # fmt: skip
-    """Print the first tasks of TASKLIST as they would run, a line each: the id and the text of the task.
+    """Print the first tasks of TASKLIST, or those with these IDs, as they would run.
+
+    There is a line for each: the id and the text of the task.
 
     With a runner, the process that it would start stands below each task, as words for a shell; of a script of many
-    lines, only the last one. If tasks are handed to
-    a worker, its process stands above the first task, and what it would be sent below each, where that is not the
-    task's text. Nothing is started, and nothing is left behind. TASKLIST may be `-` for standard input.
+    lines, only the last one. If tasks are handed to a worker, its process stands above the first task, and what it
+    would be sent below each, where that is not the task's text. Nothing is started, and nothing is left behind.
+    TASKLIST may be `-` for standard input.
     """
+    if ids and count is not None:
+        raise UsageError("name the ids of tasks, or use --count, one of them.")
     layout = Layout(os.path.abspath(workdir or os.path.normpath(tasklist) + "_workdir"))
     names = registry.Registry.read(distrust=trust.rule(tasklist, trust_all=trust_ini))
     reader = names.handler(handler, handler_options)
@@ -62,13 +66,25 @@ def command(
         print(f"pytaskfarmer: {note}", file=sys.stderr)
     with spool.kept(tasklist, layout, keep=False) as path:
         source = Source(Tasklist(path, layout.root), reader, handler)
-        tasks = (Task(task_id, decode(text)) for task_id, text in islice(source.stream(), count))
+        stream = (Task(task_id, decode(text)) for task_id, text in source.stream())
+        tasks = _named(stream, ids) if ids else islice(stream, count or _COUNT)
         try:
             for line in _starts(tasks, starter, layout, f"runner {name!r}") if starter else map(_line, tasks):
                 sys.stdout.buffer.write(encode(line) + b"\n")
         finally:
             getattr(starter, "close", bool)()
     sys.stdout.flush()
+
+
+def _named(tasks: Iterator[Task], ids: Collection[int]) -> Iterator[Task]:
+    """Yield those of these ids. Raises `UsageError` if the list is too short for one."""
+    last, read = max(ids), 0
+    for task in islice(tasks, last + 1):
+        read += 1
+        if task.id in ids:
+            yield task
+    if read <= last:
+        raise UsageError(f"there is no task {last}: the list has {words.count(read, 'task')}, from 0 on.")
 
 
 def _line(task: Task) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from dataclasses import asdict, dataclass
 
 import click
@@ -29,8 +30,9 @@ class _Job:
 
 @click.command("status", short_help="Show how a run stands: counts, running tasks, farmers.")
 @click.argument("workdir")
+@click.option("--all", "everything", is_flag=True, help=f"Show all tasks, farmers and jobs, not only {_SHOWN} of each.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
-def command(workdir: str, as_json: bool) -> None:
+def command(workdir: str, everything: bool, as_json: bool) -> None:
     """Show how a run stands: counts, running tasks, farmers alive and dead, failed tasks, batch jobs.
 
     Every task is counted once. `waiting` tasks are in the list for any farmer to take; `held` ones have been taken by a
@@ -46,20 +48,21 @@ def command(workdir: str, as_json: bool) -> None:
     failed = list(state.failures(layout))
     jobs = _jobs(layout)
     if as_json:
-        everything = {"failed_tasks": [asdict(task) for task in failed], "jobs": [asdict(job) for job in jobs]}
-        print(json.dumps({**asdict(now), **everything}, indent=1))
+        more = {"failed_tasks": [asdict(task) for task in failed], "jobs": [asdict(job) for job in jobs]}
+        print(json.dumps({**asdict(now), **more}, indent=1))
         return
+    most = sys.maxsize if everything else _SHOWN
     if state.has_books(layout):
-        _show(now, failed)
+        _show(now, failed, most)
     else:
         print(f"{words.place(now.workdir)}: no farmer has begun yet")
     living = [job for job in jobs if job.state not in _OVER]
-    _table("jobs", [_job(job) for job in (*living, *(job for job in reversed(jobs) if job.state in _OVER))])
+    _table("jobs", [_job(job) for job in (*living, *(job for job in reversed(jobs) if job.state in _OVER))], most)
     for engine in dict.fromkeys(job.engine for job in jobs if job.state == "unknown"):
         print(f"  {engine} does not answer, so where its jobs are is not known")
 
 
-def _show(now: state.State, failed: list[state.FailedTask]) -> None:
+def _show(now: state.State, failed: list[state.FailedTask], most: int) -> None:
     print(f"{words.place(now.workdir)}: {words.count(now.tasks, 'task')}")
     parts = [f"{now.finished:,} finished", f"{now.failed:,} failed", f"{now.running:,} running"]
     parts += [f"{now.held:,} held", f"{now.waiting:,} waiting", *([f"{now.lost:,} lost"] if now.lost else [])]
@@ -68,18 +71,18 @@ def _show(now: state.State, failed: list[state.FailedTask]) -> None:
         print("  the list is still being set up")
     if now.lost:
         print("  lost tasks were taken by farmers that died; the next run takes them back")
-    _table("running", [_running(task) for task in now.running_tasks if task.alive])
-    _table("farmers", [_farmer(farmer) for farmer in now.farmers])
-    _table("failed", [_failed(task) for task in failed])
+    _table("running", [_running(task) for task in now.running_tasks if task.alive], most)
+    _table("farmers", [_farmer(farmer) for farmer in now.farmers], most)
+    _table("failed", [_failed(task) for task in failed], most)
 
 
-def _table(title: str, rows: list[str]) -> None:
+def _table(title: str, rows: list[str], most: int) -> None:
     if rows:
         print(f"{title}:")
-        for row in rows[:_SHOWN]:
+        for row in rows[:most]:
             print(f"  {row}")
-        if len(rows) > _SHOWN:
-            print(f"  and {len(rows) - _SHOWN:,} more (--json prints all)")
+        if len(rows) > most:
+            print(f"  and {len(rows) - most:,} more (--all shows them)")
 
 
 def _jobs(layout: Layout) -> list[_Job]:

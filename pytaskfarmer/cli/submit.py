@@ -125,7 +125,7 @@ def command(
         nodes=nodes, farmers=farmers, seconds=seconds, cpus=cpus, account=account, qos=qos, constraint=constraint,
         partition=partition, after=after, requeue=requeue is not None, options=options,
     )  # fmt: skip
-    script = chosen.render(plan)
+    script = chosen.render(batch.rows(plan, chain or 1)[0])
     of_list = {wish: of_run[wish] for wish in ("lock", "update", "retry_failed")}
     found = foresight.outlook(layout, listed, **of_list)
     if not found.tasks:

@@ -22,6 +22,11 @@ def python(module: str) -> tuple[str, ...]:
     return sys.executable, "-P", "-m", module
 
 
+def rows(plan: Plan, chain: int) -> list[Plan]:
+    """Return the plans that are submitted first: of jobs that others follow, each farmer has a row of its own."""
+    return [plan] if chain == 1 else [replace(plan, farmers=1)] * plan.farmers
+
+
 def submit(engine: Engine, plan: Plan, layout: Layout, chain: int = 1) -> tuple[str, ...]:
     """Submit all jobs of a plan, or none, and return their ids.
 
@@ -29,9 +34,8 @@ def submit(engine: Engine, plan: Plan, layout: Layout, chain: int = 1) -> tuple[
     """
     notes.prepare(layout)
     jobs: list[str] = []
-    plans = [plan] if chain == 1 else [replace(plan, farmers=1)] * plan.farmers
     try:
-        for first in plans:
+        for first in rows(plan, chain):
             link = first
             for _ in range(chain):
                 made = engine.submit(engine.render(link), link)

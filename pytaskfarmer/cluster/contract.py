@@ -6,7 +6,7 @@ and one line of the table.
 """
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import NamedTuple, Protocol
@@ -55,13 +55,17 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Where a job is, and in the batch system's words why it waits or how it ended; "" where it does not say."""
+    """Where a job is, and in the batch system's words why it waits or how it ended; "" where it does not say.
+
+    One that is `ending` is on its way out, but something of it may still run.
+    """
 
     state: State
     reason: str = ""
+    ending: bool = False
 
     def __str__(self) -> str:
-        return _WORDS[self.state] + (f": {self.reason}" if self.reason else "")
+        return "is ending" if self.ending else _WORDS[self.state] + (f": {self.reason}" if self.reason else "")
 
 
 _WORDS = {
@@ -196,13 +200,16 @@ def stuck(engine: Engine, jobs: Sequence[str], patience: float) -> list[str]:
     return [f"job {job} {sight}" for job, sight in engine.look(jobs, patience).items() if sight.state is State.HELD]
 
 
-def outer_environment(environ: Mapping[str, str], *ours: str) -> dict[str, str]:
-    """Return what a new job may inherit: nothing of a farm, or of the variables `ours*` of the job, around us.
+def outer_environment(
+    environ: Mapping[str, str], names: Collection[str] = (), prefixes: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """Return what a new job may inherit: nothing of a farm around us, nor variables of these names and prefixes.
 
     A process that carried the mark of a farmer would be killed as that one's leftover.
     """
-    foreign = ("PYTASKFARMER_", "PROC_NUMBER", *ours)
-    return {name: value for name, value in environ.items() if not name.startswith(foreign)}
+    foreign = ("PYTASKFARMER_", *prefixes)
+    ours = {"PROC_NUMBER", *names}
+    return {name: value for name, value in environ.items() if name not in ours and not name.startswith(foreign)}
 
 
 def as_clock(seconds: float) -> str:

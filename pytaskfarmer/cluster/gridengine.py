@@ -34,9 +34,10 @@ _FORBIDDEN_IN_PATHS = re.compile(r"""[\n,#'"$\\]""")
 _VALUE = re.compile(r"""[^\s#'"$\\]+(?: +[^\s#'"$\\]+)*""")
 _JOB = re.compile(r"^([0-9]+)(?:\.[0-9]+-[0-9]+:[0-9]+)?$", re.MULTILINE)
 _OF_A_JOB = (
-    *("ARC", "ENVIRONMENT", "JOB_", "NHOSTS", "NQUEUES", "NSLOTS", "PE_HOSTFILE", "QUEUE", "REQNAME", "REQUEST"),
-    *("RESTARTED", "SGE_ACCOUNT", "SGE_CWD_PATH", "SGE_JOB_", "SGE_O_", "SGE_STD", "SGE_TASK_"),
+    *("ARC", "ENVIRONMENT", "JOB_ID", "JOB_NAME", "JOB_SCRIPT", "NHOSTS", "NQUEUES", "NSLOTS", "PE", "PE_HOSTFILE"),
+    *("QUEUE", "REQNAME", "REQUEST", "RESTARTED"),
 )
+_PREFIXES = ("SGE_ACCOUNT", "SGE_BINDING", "SGE_CKPT_", "SGE_CWD_PATH", "SGE_JOB_", "SGE_O_", "SGE_STD", "SGE_TASK_")
 _NO_ERRORS = ("does not exist", "already in deletion", "for deletion", "has deleted")
 
 
@@ -71,12 +72,12 @@ class GridEngine:
         if plan.seconds is not None:
             lines += [f"{_END}=$(($(date +%s) + {max(1, round(plan.seconds))}))", f"export {_END}"]
         lines += ['PATH=${SGE_O_PATH:-"$PATH"}', "export PATH"]
-        lines += [f"cd {shlex.quote(plan.directory)} || exit", f"exec {shlex.join((*plan.leader, *plan.argv))}"]
+        lines += [f"cd {_quoted(plan.directory)} || exit", f"exec {_quoted(*plan.leader, *plan.argv)}"]
         return "\n".join([*lines, ""])
 
     def submit(self, script: str, plan: Plan) -> tuple[str, ...]:
         """Hand the script to `qsub`; several farmers are elements of one array."""
-        answer = program.ask(["qsub", "-terse"], outer_environment(os.environ, *_OF_A_JOB), stdin=script)
+        answer = program.ask(["qsub", "-terse"], _outside(os.environ), stdin=script)
         if answer.status:
             raise BatchError(f"qsub refused the job: {_reason(answer)}{_environments(answer)}")
         match = _JOB.search(answer.out)
@@ -173,13 +174,25 @@ def _output(plan: Plan) -> str:
     return f'":{number.join(path.rsplit("{job}", 1))}"'  # behind a colon: else one in the path would end a host's name
 
 
+def _quoted(*words: str) -> str:
+    """Return words for the shell, no line of which is an option: those are read wherever a line begins with `#$`."""
+    return shlex.join(words).replace("\n#$", "\n''#$")  # a line end is in single quotes here: these go out and in again
+
+
 def _value(key: str, text: str) -> str:
     if not _VALUE.fullmatch(text):
         raise UsageError(f"-{key} {text!r}: Grid Engine takes no quotes, $, # or backslash in a line of a script.")
     return text
 
 
-# -- answers
+# -- to and from its programs
+
+
+def _outside(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without that of a job in which we may be, some of whose names anybody may use."""
+    if "SGE_TASK_ID" not in environ:
+        return outer_environment(environ)
+    return outer_environment(environ, _OF_A_JOB, _PREFIXES)
 
 
 def _reason(answer: program.Answer) -> str:

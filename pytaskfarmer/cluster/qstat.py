@@ -60,7 +60,7 @@ def look(jobs: Sequence[str], patience: float) -> dict[str, Sight]:
         elif state is State.PENDING and array in misfits:
             sights[job] = Sight(State.HELD, misfits[array])
         else:
-            sights[job] = Sight(state)
+            sights[job] = Sight(state, ending=state is State.CANCELLED)  # when it has ended, it is not listed
     return sights
 
 

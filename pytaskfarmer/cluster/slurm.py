@@ -53,7 +53,7 @@ class Slurm:
 
     def render(self, plan: Plan) -> str:
         """Return a bash script with its options in `#SBATCH` lines."""
-        lines = [f"#SBATCH --{key}" if value is None else _directive(key, value) for key, value in _directives(plan)]
+        lines = [_directive(key, value) for key, value in _directives(plan)]
         command = shlex.join((*plan.leader, *_STEP, *_share(plan), *plan.argv))
         return "\n".join(["#!/bin/bash", *lines, "", f"exec {command}", ""])
 
@@ -114,15 +114,14 @@ engine = Slurm()
 
 def parse(text: str, jobs: Sequence[str]) -> dict[str, Sight]:
     """Return where jobs are by lines `ID|ARRAY|STATE|REASON`; of an array, what its most living element does."""
-    found: dict[str, dict[State, Sight]] = {job: {} for job in jobs}
+    found: dict[str, list[Sight]] = {job: [] for job in jobs}
     for line in text.splitlines():
         job, array, word, reason = (*line.split("|", 3), "", "", "")[:4]
         for name in {job, array} & found.keys():
-            sight = _sight(word, "" if reason == "None" else reason)
-            found[name].setdefault(sight.state, sight)
+            found[name].append(_sight(word, "" if reason == "None" else reason))
     order = (State.RUNNING, State.PENDING, State.HELD, State.CANCELLED, State.ENDED)
     return {
-        job: next((sights[state] for state in order if state in sights), Sight(State.ENDED))
+        job: min(sights, key=lambda sight: (order.index(sight.state), sight.ending), default=Sight(State.ENDED))
         for job, sights in found.items()
     }
 
@@ -136,7 +135,7 @@ def _sight(word: str, reason: str) -> Sight:
         return Sight(State.CANCELLED)
     if word in _ENDED:
         return Sight(State.ENDED, "" if word == "COMPLETED" else ", ".join(filter(None, (word, reason))))
-    return Sight(State.RUNNING)
+    return Sight(State.RUNNING, ending=word == "COMPLETING")
 
 
 def _directives(plan: Plan) -> list[tuple[str, str | None]]:
@@ -158,7 +157,7 @@ def _directives(plan: Plan) -> list[tuple[str, str | None]]:
     options += [(key, value) for key, value in wishes.items() if value is not None]
     options += plan.options
     dependency = [f"afterok:{job}" for job in plan.after] + [f"afterany:{job}" for job in plan.follows]
-    if plan.after and any(key == "dependency" for key, _ in plan.options):
+    if plan.after and any(key in {"dependency", "d"} for key, _ in plan.options):
         raise UsageError("--after and --sbatch dependency=...: use one of them.")
     return [*options, ("dependency", ",".join(dependency))] if dependency else options
 
@@ -172,10 +171,13 @@ def _pattern(path: str) -> str:
     return "%j".join(path.replace("%", "%%").rsplit("{job}", 1))  # the last: a list may be called so
 
 
-def _directive(key: str, value: str) -> str:
+def _directive(key: str, value: str | None) -> str:
+    option, equals = (f"--{key}", "=") if len(key) > 1 else (f"-{key}", " ")
+    if value is None:
+        return f"#SBATCH {option}"
     if "\n" in value:
-        raise UsageError(f"--{key} {value!r}: a line of a batch script has no line end in it.")
-    return f"#SBATCH --{key}={shlex.quote(value)}"
+        raise UsageError(f"{option} {value!r}: a line of a batch script has no line end in it.")
+    return f"#SBATCH {option}{equals}{shlex.quote(value)}"
 
 
 def _share(plan: Plan) -> list[str]:
@@ -189,7 +191,7 @@ def _outside(environ: Mapping[str, str]) -> dict[str, str]:
     if "SLURM_JOB_ID" not in environ:
         return outer_environment(environ)
     kept = {name: environ[name] for name in _OF_THE_USER & environ.keys()}
-    return outer_environment(environ, "SLURM") | kept
+    return outer_environment(environ, prefixes=("SLURM",)) | kept
 
 
 def _submit(script: str, environ: Mapping[str, str]) -> str:

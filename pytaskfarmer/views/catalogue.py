@@ -24,6 +24,8 @@ def show(kind: str, name: str | None, *, trust_ini: bool) -> None:
     width = max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST))
     for line in lines(names, kind, width) if name is None else lines_of(names.definition(kind, name), width):
         print(line)
+    if name is None:
+        print(f"More about one of them: pytaskfarmer {kind}s NAME")
 
 
 def lines(names: Registry, kind: str, width: int) -> Iterator[str]:

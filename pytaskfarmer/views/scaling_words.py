@@ -32,12 +32,12 @@ def fitted(timings: Iterable[Timing], cores: int) -> Fit | str:
 
 def report(points: Sequence[Point], fit: Fit | str) -> Iterator[str]:
     """Yield the table, and what the fit says."""
-    yield f"{'workers':>7}  {'runs':>4}  {'seconds':>9}  {'range':^19}  speed-up  efficiency  {'busy':>5}  slowdown"
+    yield f"workers  runs  seconds  {'range':^15}  speed-up  efficiency  busy  slowdown"
     for point in points:
         span = f"{_seconds(point.fastest)} to {_seconds(point.slowest)}" if point.runs > 1 else ""
         yield (
-            f"{point.workers:>7}  {point.runs:>4}  {_seconds(point.seconds):>9}  {span:^19}  {point.speedup:>8.2f}  "
-            f"{point.efficiency:>10.0%}  {point.busy:>5.0%}  {point.slowdown:>8.2f}"
+            f"{point.workers:>7}  {point.runs:>4}  {_seconds(point.seconds):>7}  {span:^15}  {point.speedup:>8.2f}  "
+            f"{point.efficiency:>10.0%}  {point.busy:>4.0%}  {point.slowdown:>8.2f}"
         )
     if points and points[0].workers > 1:
         yield f"speed-up is relative to {points[0].workers} workers, taken to be fully efficient"

@@ -159,3 +159,5 @@ class Live(Plain):
         self._failures_left -= failed
         if self._verbose or (failed and self._failures_left >= 0):
             self._print(f"pytaskfarmer: {words.end_line(attempt)}", style="red" if failed else None)
+        elif failed and self._failures_left == -1:
+            self.say("further failures are only counted; --verbose prints them")

@@ -146,7 +146,7 @@ def _next_step(summary: Summary, layout: Layout, logs: str) -> Iterator[str]:
     if summary.failures and logs == "files":
         yield f"see: pytaskfarmer logs {directory} {summary.failures[0].task.id}"
     if summary.list_failed > len(summary.failures):
-        yield f"all that failed: pytaskfarmer status {directory}"
+        yield f"all that failed: pytaskfarmer status {directory} --all"
     if summary.unfit:
         yield "next: mend what keeps the runner's workers from starting, and run the same command again to resume"
     elif summary.left and summary.exit_status == 3:

@@ -10,6 +10,7 @@ Bad input never costs data: the list is read and checked whole before anything i
 """
 
 import contextlib
+import errno
 import os
 import shlex
 import time
@@ -38,6 +39,7 @@ from pytaskfarmer.workdir.source import Fingerprint, Heed, Reading, Source, fing
 
 _POLL = (0.05, 2.0)
 _SAY_EVERY = 5.0
+_NOT_HERE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.EDQUOT})
 _NO_RETRY = "--retry-failed: left out, since other farmers run this list; use `pytaskfarmer retry` instead"
 
 
@@ -375,7 +377,8 @@ def refuse_local_disk(layout: Layout) -> None:
 
 
 def _cannot(layout: Layout, error: OSError) -> WorkdirError:
-    return WorkdirError(f"{error.filename or layout.root}: cannot set up the work directory: {error.strerror}.")
+    remedy = " Use --workdir to name another place." if error.errno in _NOT_HERE else ""
+    return WorkdirError(f"{error.filename or layout.root}: cannot set up the work directory: {error.strerror}.{remedy}")
 
 
 def _with_list(known: Register, seen: Fingerprint, source: Source) -> Register:

@@ -86,6 +86,11 @@ def normalised(row: list[int]) -> list[float]:
     return [(value - low) / (high - low) if high > low else 0.0 for value in row]
 
 
+def added(things: list[int], thing: int) -> list[int]:
+    things.append(thing)
+    return things
+
+
 def common(one: list[int], other: list[int]) -> list[int]:
     return [value for value in one if value in other]
 

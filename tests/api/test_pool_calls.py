@@ -69,6 +69,13 @@ def test_chunks(pool: Any, count: int, chunksize: int | None) -> None:
     assert expected == sorted(pool.imap_unordered(called.square, range(count), chunksize or 1))
 
 
+def test_numbers_of_numpy(pool: Any) -> None:
+    """Are numbers of calls in a chunk like others."""
+    expected = list(map(called.square, range(10)))
+    assert expected == pool.map(called.square, range(10), np.int64(3))
+    assert expected == list(pool.imap(called.square, range(10), np.uint8(4)))
+
+
 @pytest.mark.parametrize(
     "kind",
     [list, tuple, iter, set, dict.fromkeys, np.array, "".join],

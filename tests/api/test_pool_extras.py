@@ -1,6 +1,7 @@
 """What `Pool` has and `multiprocessing.Pool` has not, or has otherwise."""
 
 import itertools
+import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import called
+import numpy as np
 import pytest
 
-from pytaskfarmer import Pool
+from pytaskfarmer import Pool, Slurm
+from pytaskfarmer.api.wish import Wish
 from pytaskfarmer.views.bar import bar
 
 
@@ -44,7 +47,8 @@ for make in (
     lambda: Pool(initargs=5), lambda: Pool(cluster="slurm"), lambda: Pool(cluster=Slurm),
     lambda: Executor(cluster=Slurm), lambda: Pool(workdir=""), lambda: Pool(retries=1.5), lambda: Pool(progress=1),
     lambda: Pool(cluster=Slurm(time=0)), lambda: Pool(cluster=Slurm(workers=0)),
-    lambda: Pool(cluster=Slurm(options=["mem"])),
+    lambda: Pool(cluster=Slurm(options=["mem"])), lambda: Slurm(time=float("inf")), lambda: Slurm(nodes="4"),
+    lambda: Slurm(time=["1h"]), lambda: Executor(1).map(abs, [1], chunksize=1.5),
 ):
     try:
         make()
@@ -54,18 +58,22 @@ for make in (
 assert [] == os.listdir(os.environ["TMPDIR"])
 """
     told = run(source).splitlines()
-    assert 26 == len(told)
+    assert 30 == len(told)
     assert all(line.startswith(("UsageError ", "TypeError ")) for line in told), told
     assert "UsageError a timeout of 0 s leaves no time; it must be above 0." == told[0]
-    assert "TypeError the number of workers must be a number, not 'two'" == told[9]
+    assert "TypeError the number of workers must be a whole number, not 'two'" == told[9]
     assert told[18].endswith("Slurm'>: write Slurm(...) or GridEngine(...)")
     assert [
         "UsageError workdir='': name a directory, or leave it out.",
-        "TypeError retries=1.5: how often a call may run again, a number.",
+        "TypeError retries, how often a call may run again, must be a whole number, not 1.5",
         "TypeError progress=1: True, False, or a function of two numbers.",
         "UsageError time=0: a job needs some time; leave it out for the batch system's own limit.",
         "UsageError workers=0: at least one, or leave it out.",
         "TypeError options=['mem']: write them as a dictionary, a value None for a flag.",
+        "UsageError time=inf: leave it out for the batch system's own limit.",
+        "TypeError nodes must be a whole number, not '4'",
+        "TypeError time, in seconds or as \"1h\", must be a number, not ['1h']",
+        "TypeError chunksize must be a whole number, not 1.5",
     ] == told[20:]
 
 
@@ -145,6 +153,14 @@ def test_all_names_at_once(run: Callable[..., str]) -> None:
     assert names == {name for name in told if name != "before" and not name.startswith("_")}
 
 
+def test_numbers_of_numpy() -> None:
+    """May say how calls are to be made; they become Python's, as which they can be written down."""
+    wish = Wish(workers=np.int64(2), max_tasks=np.uint8(3), timeout=np.float32(1.5), seed=np.int32(4))  # type: ignore[arg-type]
+    assert [2, 3, 1.5, 4] == json.loads(json.dumps([wish.workers, wish.max_tasks, wish.timeout, wish.seed]))
+    slurm = Slurm(nodes=np.int64(2), jobs=np.int64(3), workers=np.int64(4), time=np.int64(5))
+    assert [24, 5.0] == json.loads(json.dumps([slurm.expected(None), slurm.seconds()]))
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_callback_that_raises(ours: Pool) -> None:
     """Is told as any exception of a thread, and the pool goes on."""
@@ -187,6 +203,22 @@ def test_callbacks_that_use_the_pool(tmp_path: Path) -> None:
     assert ended.wait(20)
     assert [9] == last.get(20)
     pool.join()
+
+
+def test_a_callback_that_waits_for_the_pool() -> None:
+    """Gets an exception, as with `multiprocessing`: it would wait for itself."""
+    told: list[BaseException | None] = []
+    with Pool(1) as pool:
+
+        def join(_: object) -> None:
+            pool.close()
+            try:
+                pool.join()
+            except RuntimeError as error:
+                told.append(error)
+
+        assert 4 == pool.apply_async(called.square, (2,), callback=join).get(20)
+    assert ["cannot join current thread: a callback is called by the one that reads results"] == list(map(str, told))
 
 
 def test_first_come_first_served(tmp_path: Path) -> None:

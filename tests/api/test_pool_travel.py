@@ -245,3 +245,41 @@ def test_a_directory_with_other_things_in_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not empty, and holds no calls"):
         Pool(1, workdir=tmp_path)
     assert ["thesis.tex"] == os.listdir(tmp_path) or {"thesis.tex", "passing"} == {*os.listdir(tmp_path)}
+
+
+def test_no_chunk_finds_what_another_left(pool: Pool) -> None:
+    """A callable with a state of its own arrives in each chunk as it was sent."""
+
+    class Counter:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, _: object) -> int:
+            self.calls += 1
+            return self.calls
+
+    counter = Counter()
+    assert [1, 1, 1] == pool.map(counter, range(3), chunksize=1) == list(pool.imap(counter, range(3)))
+    assert [1, 2, 1] == pool.map(counter.__call__, range(3), chunksize=2)
+    assert [[1], [2], [3]] == pool.map(partial(called.added, []), [1, 2, 3], chunksize=1)
+
+
+def test_variables_stay_from_chunk_to_chunk(run: Callable[..., str]) -> None:
+    """What a call leaves in a variable of the script, later chunks find, also where the callable arrives anew."""
+    source = """
+import functools
+from pytaskfarmer import Pool
+table, loads = None, []
+
+def look(offset, x):
+    global table
+    if table is None:
+        loads.append(x)
+        table = list(range(10))
+    return table[x] + offset, len(loads)
+
+with Pool(1) as pool:
+    print(pool.map(functools.partial(look, 3), range(3), chunksize=1))
+    print(table, loads)
+"""
+    assert "[(3, 1), (4, 1), (5, 1)]\nNone []\n" == run(source)

@@ -78,7 +78,7 @@ def test_a_value_that_means_nothing_is_refused(desk: Desk, words: str, message: 
         ("--halt now,fail=1", "use --max-fails."),
         ("--joblog x", "`pytaskfarmer status`, and timeline.json in the work directory, have what it would hold."),
         ("--bar", "progress is shown by itself, on a terminal."),
-        ("-k", "`pytaskfarmer logs TASKLIST --all` prints in the order of the list."),
+        ("-k", "`pytaskfarmer logs TASKLIST --all` prints task by task."),
         ("--delay 1", "use fewer slots (--proc), or a `sleep` in the tasks."),
     ],
 )

@@ -161,4 +161,5 @@ def test_which_shell(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHELL", "/bin/tcsh")
     assert "your shell, tcsh, is none of bash, zsh, fish." == desk.complaint(lambda: desk.look("completion"))
     monkeypatch.delenv("SHELL")
-    assert "none of bash, zsh, fish" in desk.complaint(lambda: desk.look("completion"))
+    unknown = "SHELL does not say what your shell is; name bash, zsh or fish, as in: pytaskfarmer completion bash"
+    assert unknown == desk.complaint(lambda: desk.look("completion"))

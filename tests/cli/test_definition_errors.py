@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,13 @@ def test_a_name_that_is_unknown_lists_those_of_ini_files(classes: Desk) -> None:
     classes.write("mine.ini", "[atlas]", "Runner = mine.Fine", "[atlas-list]", "TaskList = mine.Fine")
     expected = "there is no runner named 'altas'. Did you mean 'atlas'? Known: atlas, "
     assert classes.error(FARM, "tasks.txt", "-r", "altas").startswith(expected)
+
+
+def test_python_m_finds_what_the_command_finds(desk: Desk) -> None:
+    """`python -m pytaskfarmer` looks for no class in the current directory, where neither command nor job does."""
+    desk.write("odd.py", "class Odd:", "    def command(self, task, context): pass")
+    desk.write("my.ini", "[mine]", "Runner = odd.Odd")
+    desk.write("tasks.txt", "echo")
+    words = ("submit", "tasks.txt", "-r", "mine", "--engine=slurm", "--dry-run")
+    ended = desk.run(sys.executable, "-m", "pytaskfarmer", *words)
+    assert "my.ini, line 1: runner 'mine': there is no module 'odd' " in ended.err

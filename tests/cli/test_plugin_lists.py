@@ -75,6 +75,12 @@ def test_one_name(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("kind", ["runners", "handlers"])
+def test_where_more_is_told(desk: Desk, kind: str) -> None:
+    """The last line of a list says how one of them is described in full."""
+    assert f"More about one of them: pytaskfarmer {kind} NAME" == desk.look(kind).lines[-1]
+
+
+@pytest.mark.parametrize("kind", ["runners", "handlers"])
 def test_a_name_that_is_unknown(desk: Desk, kind: str) -> None:
     """It is refused as a run would refuse it."""
     line = desk.complaint(lambda: desk.look(kind, "nonesuch"))

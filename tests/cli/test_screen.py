@@ -151,6 +151,15 @@ def test_long_tasks_are_cut_with_a_mark(desk: Desk) -> None:
     assert "  0  exit 1  false " + "x" * 53 + "…" == desk.look("status", "tasks.txt").lines[-1]
 
 
+def test_long_tables_are_cut_with_a_mark(desk: Desk) -> None:
+    """`status` shows twenty of each kind, and says how many more there are; with `--all`, all of them."""
+    desk.write("tasks.txt", *["false"] * 22)
+    desk.farm("tasks.txt", "-n", "1", status=1)
+    rows = [f"  {number}  exit 1  false" for number in range(22)]
+    assert [*rows[:20], "  and 2 more (--all shows them)"] == desk.look("status", "tasks.txt").lines[3:]
+    assert rows == desk.look("status", "tasks.txt", "--all").lines[3:]
+
+
 @pytest.mark.parametrize("command", ["status", "logs", "retry", "run"])
 def test_help(desk: Desk, command: str) -> None:
     """Every command has a help page of complete sentences that fits a screen of 80 columns."""

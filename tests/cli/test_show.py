@@ -87,6 +87,14 @@ def test_only_the_first_tasks_are_read(shown: Desk) -> None:
     assert f"pytaskfarmer: error: {shown.place}/tasks.txt, line 3: this task has a NUL byte" in ended.err
 
 
+def test_the_tasks_that_are_named(shown: Desk) -> None:
+    """With ids, those tasks are printed and no others, in the order of the list, and it is read no further."""
+    assert ["1 sleep 1 | cat"] == show(shown, "tasks.txt", "1")
+    shown.write("tasks.txt", *(f"task {number}" for number in range(20)), "twen\0ty")
+    assert ["0 task 0", "17 task 17"] == show(shown, "tasks.txt", "17", "0", "17")
+    assert ["17 task 17", "    bash -c 'task 17'"] == show(shown, "tasks.txt", "17", "-r", "shell")
+
+
 def test_the_process_of_each_task(shown: Desk) -> None:
     """With a runner, the process stands below its task as words for a shell."""
     expected = [
@@ -139,6 +147,10 @@ def test_a_runner_that_fails(shown: Desk) -> None:
         (["tasks.txt", "-r", "worm"], "there is no runner named 'worm'. Did you mean 'warm'? "),
         (["tasks.txt", "-R", "x"], "-R x: is not an option with a value"),
         (["tasks.txt", "-n", "0"], "Invalid value for '-n' / '--count': 0 is not in the range x>=1."),
+        (["tasks.txt", "-n", "2", "1"], "name the ids of tasks, or use --count, one of them."),
+        (["tasks.txt", "3"], "there is no task 3: the list has 3 tasks, from 0 on."),
+        (["tasks.txt", "--", "-1"], "Invalid value for '[ID]...': -1 is not in the range x>=0."),
+        (["tasks.txt", "x"], "Invalid value for '[ID]...': 'x' is not a valid integer"),
     ],
 )
 def test_what_cannot_be_shown(shown: Desk, words: list[str], message: str) -> None:

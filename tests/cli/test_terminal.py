@@ -127,6 +127,15 @@ def test_failures_are_red_as_they_come(desk: Desk, terminal: Terminal) -> None:
     assert "task 0: ok" not in text
 
 
+def test_many_failures(desk: Desk, terminal: Terminal) -> None:
+    """Five failures are told as they come; at the next one it is said, once, that others are only counted."""
+    desk.write("tasks.txt", *["exit 3"] * 7)
+    text = words(terminal.end(terminal.run(desk, "tasks.txt", "-n", "1"))[1])
+    told = re.findall(r"pytaskfarmer: (task \d: exit 3|further failures .*?prints them)", text)
+    expected = [f"task {number}: exit 3" for number in range(5)]
+    assert [*expected, "further failures are only counted; --verbose prints them"] == told
+
+
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"NO_COLOR": "1", "COLORTERM": "truecolor"}])
 def test_no_color(desk: Desk, terminal: Terminal, environment: dict[str, str]) -> None:
     """With NO_COLOR set, nothing has a colour; the line still changes in place."""

@@ -71,6 +71,13 @@ def test_every_wish_becomes_an_option() -> None:
     assert "--nodes=4 --ntasks-per-node=2 --cpus-per-task=16 /venv" in Slurm().render(plan)
 
 
+def test_options_of_one_letter() -> None:
+    """They are written as `sbatch` takes them, and still come after those that a plan makes."""
+    plan = replace(PLAN, partition="slow", options=(("p", "fast 'n' new"), ("H", None), ("mem", "1G")))
+    lines = Slurm().render(plan).splitlines()
+    assert ["""#SBATCH -p 'fast '"'"'n'"'"' new'""", "#SBATCH -H", "#SBATCH --mem=1G"] == lines[-5:-2]
+
+
 def test_only_the_last_mark_is_the_job() -> None:
     """A list may be called `{job}.txt`."""
     plan = replace(PLAN, output="/w/{job}.txt_workdir/jobs/{job}.out")
@@ -88,7 +95,9 @@ def test_a_percent_sign_is_no_pattern() -> None:
     [
         ({"name": "two\nlines"}, "line end"),
         ({"options": (("comment", "a\n#SBATCH --x"),)}, "line end"),
+        ({"options": (("p", "a\n#SBATCH --x"),)}, "-p 'a.*line end"),
         ({"after": ("5",), "options": (("dependency", "singleton"),)}, "one of them"),
+        ({"after": ("5",), "options": (("d", "singleton"),)}, "one of them"),
         ({"output": "/w/back\\slash/{job}.out"}, "/w/back.slash: Slurm cannot write .* backslash"),
     ],
 )
@@ -131,7 +140,8 @@ def test_time_limits_as_clocks(seconds: float, expected: str) -> None:
         ("7|7|PENDING|DependencyNeverSatisfied", Sight(State.HELD, "DependencyNeverSatisfied")),
         ("7|7|REQUEUE_HOLD|None", Sight(State.HELD, "REQUEUE_HOLD")),
         ("7|7|CONFIGURING|None", Sight(State.RUNNING)),
-        ("7|7|COMPLETING|None", Sight(State.RUNNING)),
+        ("7|7|COMPLETING|None", Sight(State.RUNNING, ending=True)),
+        ("7_1|7|COMPLETING|None\n7_2|7|RUNNING|None", Sight(State.RUNNING)),
         ("7|7|SUSPENDED|None", Sight(State.RUNNING)),
         ("7|7|OUT_OF_MEMORY|OutOfMemory", Sight(State.ENDED, "OUT_OF_MEMORY, OutOfMemory")),
         ("7|7|COMPLETED|None", Sight(State.ENDED)),
@@ -178,14 +188,26 @@ def submit(*words: str) -> int:
 def test_a_dry_run_touches_nothing(fake: Fake, capfd: pytest.CaptureFixture[str]) -> None:
     """With --dry-run the script is printed, nothing is submitted, and no directory appears."""
     programs = fake(sbatch="touch asked; echo 1")
-    assert 0 == submit("--dry-run", "-N2", "--time=2h", "-n", "8", "--sbatch", "mem=4G", "-q")
+    assert 0 == submit("--dry-run", "-N2", "--time=2h", "-n", "8", "--sbatch", "mem=4G", "-q", "--allow-local")
     out, err = capfd.readouterr()
     found = directives(out)
     assert ("2", "02:00:00", "4G") == (found["nodes"], found["time"], found["mem"])
-    assert out.rstrip().endswith("run --proc=8 -q tasks.txt") or out.rstrip().endswith("run tasks.txt --proc=8 -q")
+    assert out.rstrip().endswith("run tasks.txt --proc=8 -q --allow-local")
     assert "" == err
     assert ["tasks.txt"] == os.listdir()
     assert not (programs / "asked").exists()
+
+
+@pytest.mark.parametrize("engine", ["slurm", "gridengine"])
+def test_a_dry_run_shows_what_would_be_submitted(fake: Fake, capfd: pytest.CaptureFixture[str], engine: str) -> None:
+    """The script is that of the first job, also where each farmer is a chain of jobs, and so no element of an array."""
+    keep = "test -e script || cat > script; echo 1"
+    programs = fake(sbatch=keep, qsub=keep)
+    words = ["submit", "tasks.txt", f"--engine={engine}", "--chain=2", "--farmers=2"]
+    assert 0 == main([*words, "--dry-run"])
+    shown = capfd.readouterr().out
+    assert 0 == main(words)
+    assert (programs / "script").read_text() == shown
 
 
 def test_without_slots_a_farmer_uses_every_cpu(fake: Fake, capfd: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,18 @@ def test_jobs_of_every_kind(fake: Fake, capfd: pytest.CaptureFixture[str]) -> No
     ] == out.splitlines()[-6:]
 
 
+def test_a_job_that_is_ending_does_not_run(fake: Fake, capfd: pytest.CaptureFixture[str]) -> None:
+    """Right after `cancel`, a job that the batch system is about to end is called that."""
+    entry = "<job_list><JB_job_number>8</JB_job_number><state>dr</state></job_list>"
+    fake(squeue="echo '7|7|COMPLETING|None'", qstat=f"echo '<job_info>{entry}</job_info>'")
+    noted("7")
+    noted("8", engine="gridengine")
+    assert 0 == main(["status", "tasks.txt"])
+    place = "tasks.txt_workdir/jobs"
+    out = capfd.readouterr().out.splitlines()
+    assert [f"  7  is ending  {place}/7.out", f"  8  is ending  {place}/8.out"] == out[-2:]
+
+
 def test_as_json(fake: Fake, capfd: pytest.CaptureFixture[str]) -> None:
     """`--json` has the jobs in order of submission, with fields for programs."""
     fake(squeue="echo '7|7|PENDING|PartitionDown'")

@@ -1,5 +1,6 @@
 import glob
 import os
+import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -78,6 +79,16 @@ def test_an_absolute_pattern_gives_absolute_paths(place: Path) -> None:
 def test_each_file_is_one_task(place: Path) -> None:
     """Patterns keep their order; comments and blank lines are none; what an earlier one matched is no task again."""
     assert ["c.txt", "b.root", "B.root", "a.root"] == tasks("# my files\nc.txt\n\n./b.*\n*.root\n**/b.root\n")
+
+
+def test_brackets_are_those_of_a_shell(place: Path) -> None:
+    """A caret negates where a shell would take it for that, and is a sign like any other where it would not."""
+    for name in "a^![]":
+        Path(f"{name}.odd").touch()
+    for brackets in ("[^a]", "[^]a]", "[!]a]", "[[^]", "[a^]", "[^^]", "[^!]", "[]^]", "[!^]"):
+        shell = ["bash", "-c", f"printf '%s\\n' {brackets}.odd"]
+        expected = sorted(subprocess.run(shell, stdout=subprocess.PIPE, text=True, check=True).stdout.split())
+        assert expected == [Path(file).name for file in tasks(f"{brackets}.odd\n", "{file:raw}")], brackets
 
 
 def test_the_parts_of_a_path_are_fields(place: Path) -> None:

@@ -93,6 +93,12 @@ class TestColumns:
         expected = ["r 'x y' '1 '", """r ' " , ' 2""", "r ' , ' 3", """r '5"' 6"""]
         assert expected == tasks(tmp_path / "x.csv", listed, "r {a} {b}")
 
+    def test_a_quote_within_a_value_of_csv(self, tmp_path: Path) -> None:
+        """It is a sign like any other, and what is quoted behind it keeps its blanks."""
+        listed = 'a,b\n 5" disk , "a , b"\n5" ,"6"" , " \n'
+        expected = ["""r '5" disk' 'a , b'""", """r '5"' '6" , '"""]
+        assert expected == tasks(tmp_path / "x.csv", listed, "r {a} {b}")
+
     @pytest.mark.timeout(20)
     def test_many_blanks_within_a_value_of_csv(self, tmp_path: Path) -> None:
         """A row with a hundred thousand blanks in a row takes no longer than any other of its length."""

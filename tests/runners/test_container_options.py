@@ -155,6 +155,17 @@ class TestEveryEngine:
 
         assert command({"PATH": "/bin"}, engine=engine).environment["USER"]
 
+    def test_is_given_absolute_sources_of_volumes(
+        self, install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+    ) -> None:
+        """A relative one is meant from where the farmer is, and never the name of a volume that an engine keeps."""
+        install("shifter", "podman-hpc", "ch-run", "podman", "apptainer")
+        monkeypatch.chdir(tmp_path)
+        words = command(engine=engine, volumes=("data:/data", "../b:/b:ro", "/z:/z")).argv
+
+        volumes = [word.removeprefix("--volume=") for word in words if ":/" in word]
+        assert [f"{tmp_path}/data:/data", f"{tmp_path}/../b:/b:ro", "/z:/z"] == volumes
+
     def test_leaves_its_tidying_to_the_farmer_or_does_it(self, install: Install, engine: str) -> None:
         """Where containers are no descendants, one is removed by its name unless its program ended with 0."""
         install("shifter", "podman-hpc", "ch-run", "podman", "apptainer")

@@ -127,9 +127,9 @@ class TestWords:
         fit = scaling_words.fitted([*runs, Timing(8, 1, 99.0, 12.0, 12.0)], cores=2)
         *table, amdahls = scaling_words.report(points(runs), fit)
         assert [
-            "workers  runs    seconds         range         speed-up  efficiency   busy  slowdown",
-            "      1     3       12.2     11.8 to 12.6          1.00        100%    98%      1.00",
-            "      2     3       6.20     6.02 to 6.38          1.97         98%    97%      1.00",
+            "workers  runs  seconds       range       speed-up  efficiency  busy  slowdown",
+            "      1     3     12.2   11.8 to 12.6        1.00        100%   98%      1.00",
+            "      2     3     6.20   6.02 to 6.38        1.97         98%   97%      1.00",
         ] == table
         assert "Amdahl's law: serial fraction 1.6% (0.0% to 8.4%)" == amdahls.partition(",")[0]
         assert "so at most 60.9 times as fast with many workers (11.9 or more)" == amdahls.partition(", ")[2]

@@ -101,7 +101,7 @@ SUMMARIES = {
             "  29  timed out  tab�here  farm/logs/log_29",
             "  and 17 more",
             "see: pytaskfarmer logs farm 3",
-            "all that failed: pytaskfarmer status farm",
+            "all that failed: pytaskfarmer status farm --all",
             "next: run the same command with --retry-failed",
         ],
     ),
@@ -175,7 +175,7 @@ SUMMARIES = {
         "files",
         [
             "1,199 of 1,200 finished, 1 failed; nothing was left to do",
-            "all that failed: pytaskfarmer status farm",
+            "all that failed: pytaskfarmer status farm --all",
             "next: run the same command with --retry-failed",
         ],
     ),
