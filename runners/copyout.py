@@ -7,8 +7,8 @@ name that is always the same: an attempt that was given up, but still copies, wo
 that is never the same: what was killed leaves rubbish for ever.
 
 What we do. Everything is first brought to TARGET/.pytaskfarmer-TAG/RANDOM/, by a rename or by copying and `fsync`, and
-only then, each by a rename, to its name. TAG is the task's, so whoever runs it again removes what earlier attempts left
-there. What exists under a name is replaced, since a task may run again after its results were moved.
+only then, each by a rename, to its name. TAG is the task's and the user's, so who runs it again removes what earlier
+attempts left there. What exists under a name is replaced, since a task may run again after its results were moved.
 
 Where it fails. Several results are not moved in one step. A directory cannot replace another in one step: for a moment
 there is none. Hard links become files of their own, and holes are filled, when copied to another file system.
@@ -88,9 +88,13 @@ def move(directory: str, target: str, tag: str, paths: Sequence[str]) -> None:
 def _stage(target: str, tag: str) -> Iterator[str]:
     """Make a directory in `target` for this attempt alone, remove those of earlier ones, and this one at the end."""
     above = f"{target}/.pytaskfarmer-{tag}"
-    os.makedirs(above, exist_ok=True)
-    for name in os.listdir(above):
-        _remove(f"{above}/{name}")
+    try:
+        os.makedirs(target, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), target) from None
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(above, stat.S_IRWXU)
+    _clear(above)
     stage = f"{above}/{os.urandom(4).hex()}"
     os.mkdir(stage)
     try:
@@ -99,6 +103,27 @@ def _stage(target: str, tag: str) -> Iterator[str]:
         _remove(stage)
         with contextlib.suppress(OSError):  # another attempt has begun
             os.rmdir(above)
+
+
+def _clear(directory: str) -> None:
+    """Remove what earlier attempts left in a directory whose name anybody can know beforehand.
+
+    Where others may write to the target, they can put a link there, or a directory of theirs, and at any moment: so it
+    must be ours, and what is removed is what was opened.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (NotADirectoryError, PermissionError):
+        raise Refusal(f"{directory!r} is in the way; remove it") from None
+    try:
+        facts = os.fstat(descriptor)
+        if facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise Refusal(f"{directory!r} is not for you alone to write to; remove it")
+        opened = f"/proc/self/fd/{descriptor}"
+        for name in os.listdir(opened):
+            _remove(f"{opened}/{name}")
+    finally:
+        os.close(descriptor)
 
 
 def _bring(source: str, staged: str) -> None:

@@ -42,7 +42,7 @@ status=0
 if [ $# -gt 0 ]; then "$@" || { status=$? ended=failed; }; fi
 case $keep-$ended in
 always-* | failed-failed)
-    if [ -d "$directory" ] && command -p mv -- "$directory" "$kept"; then
+    if [ -d "$directory" ] && command -p mv -T -- "$directory" "$kept"; then
         printf 'pytaskfarmer: kept the directory of this task: %s on %s\\n' "$kept" "$node"
     fi
     set -- ${abandoned:+"$abandoned"} ;;
@@ -149,8 +149,7 @@ class Scratch:
         return self._keep == "always" or (self._keep == "failed" and status != 0)
 
     def _tidy_up(self, directory: str, status: int, first: Command) -> Command:
-        above, name = os.path.split(directory)
-        kept = f"{self._place}/{_PREFIX}kept-{above.rpartition('-')[2]}-{name}"
+        kept = f"{self._place}/{_PREFIX}kept-{os.urandom(4).hex()}-{os.path.basename(directory)}"
         ended = "failed" if status else "well"
         words = (directory, self._abandoned, kept, self._keep, self._node, ended)
         self._abandoned = ""

@@ -142,7 +142,8 @@ class Shell:
         if not self._globs:
             return None
         target = self._target.replace("{id}", str(task.id))
-        tag = f"{task.id}-{zlib.crc32(encode(context.workdir)):08x}"  # several farms may have one target
+        # Several farms, and users, may have one target.
+        tag = f"{task.id}-{zlib.crc32(encode(context.workdir)):08x}-{os.geteuid()}"
         move = Command((sys.executable, "-I", "-S", _COPYOUT, directory, target, tag, *self._globs))
         return lambda status: move if status == 0 else None
 

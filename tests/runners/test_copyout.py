@@ -210,6 +210,28 @@ def test_rubbish_of_an_earlier_attempt_goes(directory: Path, target: Path) -> No
     assert [*left, "a"] == sorted(tree(target))
 
 
+@pytest.mark.parametrize("trap", ["a link", "a directory for all", "a directory of another user"])
+def test_a_trap_of_somebody_who_may_write_there(directory: Path, target: Path, tmp_path: Path, trap: str) -> None:
+    """Nothing is removed through what others have put where temporary files are to be, and nothing is moved."""
+    fill(directory, "a")
+    fill(tmp_path / "home", "precious/thesis")
+    place = target / f".pytaskfarmer-{TAG}"
+    target.mkdir(parents=True)
+    if trap == "a link":
+        place.symlink_to(tmp_path / "home")
+    else:
+        fill(place, "precious/thesis")
+        place.chmod(0o777 if trap == "a directory for all" else 0o700)
+        if trap == "a directory of another user":
+            if os.geteuid():
+                pytest.skip("only root can give a directory away")
+            os.chown(place, 12345, 12345)
+    status, said = run(directory, target, "a")
+    assert (1, True) == (status, said.endswith("; remove it\n")), said
+    assert {"a": "new"} == tree(directory)
+    assert (place / "precious/thesis").exists()
+
+
 def test_what_cannot_get_its_name_goes_back(directory: Path, target: Path) -> None:
     """Where a directory is in the way, the line names it, nothing temporary is left, and the result is not lost."""
     fill(target, "b/in the way")
