@@ -65,17 +65,18 @@ class Pace:
     def block(self, slots: int, free: int, queued: int, waiting: Callable[[], int], live_slots: int | None) -> int:
         """Return how many tasks to take.
 
-        The free slots; plus, when tasks are short, enough to keep the slots busy for the horizon; with what is queued
-        already, each slot never has more than half its share of what has not begun (`waiting()` is asked for only if
-        it matters), so that nobody starves at the end. Where nobody else can be there (None) there is no such share,
-        and more are taken once two a slot are left in hand.
+        The free slots; plus, when tasks are short, enough to keep the slots busy for the horizon, but no more than half
+        of their share of what has not begun (`waiting()` is asked for only if it matters), so that nobody starves at
+        the end. It is taken once less than half of that is queued: else each task would cost a visit. Where nobody else
+        can be there (None), all may be taken, once two a slot are left in hand.
         """
         need = max(0, free - queued)
         if self._median is None or self._median >= self.horizon:
             return need
         enough = int(slots * self.horizon / max(self._median, 1e-4))
-        if queued > (2 * slots if live_slots is None else enough // 2):
+        if live_slots is None:
+            return 0 if queued > 2 * slots else max(need, min(enough - queued, waiting()))
+        if queued > enough // 2:
             return 0
-        left = waiting()
-        fair = left if live_slots is None else slots * (left + queued) // (2 * max(live_slots, slots)) - queued
-        return max(need, min(enough - queued, fair))
+        goal = min(enough, slots * (waiting() + queued) // (2 * max(live_slots, slots)))
+        return need if queued > goal // 2 else max(need, goal - queued)

@@ -114,6 +114,15 @@ class TestBlock:
         assert 10 == pace.block(slots=8, free=0, queued=0, waiting=lambda: 200, live_slots=80)
         assert 8 == pace.block(slots=8, free=8, queued=0, waiting=lambda: 10, live_slots=80)
 
+    def test_leads_to_few_visits_at_the_end(self) -> None:
+        """The last tasks of a list are taken by halves, not one by one as slots become free."""
+        pace, waiting, queued, visits = paced(*[0.001] * 10), 1000, 0, 0
+        while waiting or queued:
+            block = min(waiting, pace.block(slots=2, free=1, queued=queued, waiting=lambda: waiting, live_slots=2))  # noqa: B023
+            visits += block > 0
+            waiting, queued = waiting - block, queued + block - 1
+        assert visits < 20
+
     def test_is_all_where_nobody_else_can_be_there(self) -> None:
         """The only farmer of a private list takes all of it, up to the horizon, and only once it has few left."""
         pace = paced(*[0.01] * 10)
