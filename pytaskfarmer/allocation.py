@@ -101,6 +101,17 @@ def crowding(allocation: Allocation, slots: int) -> str | None:
     )
 
 
+def squeezed(allocation: Allocation, affinity: Collection[int], slots: int) -> str | None:
+    """Say so where `srun` has bound this farmer to far fewer CPUs than its slots need: one, unless it was told."""
+    there = len(affinity)
+    if allocation.step is None or slots <= 2 * there or there == os.cpu_count():
+        return None
+    return (
+        f"srun bound this farmer to {there} CPU{'' if there == 1 else 's'}, which its {slots} slots share; "
+        f"srun --cpus-per-task={slots} gives it more"
+    )
+
+
 def most_slots(in_flight: int | None = None) -> int:
     """Return how many processes at a time a farmer can hold here, by its limits on open files and on processes.
 

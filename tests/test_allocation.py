@@ -121,6 +121,21 @@ def test_the_farmers_of_a_step_on_this_node(tasks: str, node: str, expected: int
 
 
 @pytest.mark.parametrize(
+    ("step", "bound", "slots", "squeezed"),
+    [("0", {3}, 2, False), ("0", {3}, 3, True), (None, {3}, 128, False), ("0", None, 10**6, False)],
+    ids=["two a CPU", "three a CPU", "no step", "all CPUs"],
+)
+def test_a_farmer_that_srun_has_bound(step: str | None, bound: set[int] | None, slots: int, squeezed: bool) -> None:
+    """In a step with fewer CPUs than its slots need, and than there are, one is told how to get more."""
+    mask = bound or set(range(os.cpu_count() or 1))
+    said = allocation.squeezed(Allocation(job="1", step=step), mask, slots)
+    expected = (
+        f"srun bound this farmer to 1 CPU, which its {slots} slots share; srun --cpus-per-task={slots} gives it more"
+    )
+    assert said == (expected if squeezed else None)
+
+
+@pytest.mark.parametrize(
     ("farmers", "cpus", "slots", "refused"),
     [
         (None, 4, 100, False),

@@ -13,7 +13,10 @@ def slots(root: str) -> list[int]:
     """Return the slots of each farmer that is registered; some may be dead."""
     from pytaskfarmer.workdir import roster  # not earlier: few callers have farmers in jobs, and it takes 30 ms
 
-    return [slots_in(name) for name in roster.names(Desk(root).layout)]
+    try:
+        return [slots_in(name) for name in roster.names(Desk(root).layout)]
+    except OSError:  # a file system that has a bad moment
+        return []
 
 
 def last_words(root: str) -> tuple[str, str]:

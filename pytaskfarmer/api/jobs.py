@@ -55,7 +55,6 @@ class _Jobs:
     """
 
     engine: ClassVar[str]
-    whole_nodes: ClassVar[bool] = True
 
     nodes: int = 1
     time: float | str | None = None
@@ -109,10 +108,13 @@ class _Jobs:
         share = None if not wished else -(-wished // (self.jobs * self.nodes))
         return self.workers or share or self.cpus
 
+    def _cpus(self, slots: int | None) -> int | None:
+        """Return how many CPUs to ask for on each node; None for all of it."""
+        return self.cpus or self.workers
+
     def start(self, options: Options) -> "JobFarm":
         """Return a farm whose jobs are submitted when there are calls."""
         slots = self._slots(options.slots)
-        cpus = self.cpus or (self.workers if self.whole_nodes else slots)
         options = replace(options, slots=slots or 0, linger=self.linger, allow_local=self.allow_local)
         plan = Plan(
             argv=(*batch.python("pytaskfarmer.api.host"), json.dumps(asdict(options))),
@@ -121,7 +123,7 @@ class _Jobs:
             nodes=self.nodes,
             farmers=self.jobs,
             seconds=self.seconds(),
-            cpus=cpus,
+            cpus=self._cpus(slots),
             account=self.account,
             qos=self.qos,
             constraint=self.constraint,
@@ -143,7 +145,6 @@ class GridEngine(_Jobs):
 
     __slots__ = ()
     engine = "gridengine"
-    whole_nodes = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,6 +155,10 @@ class GridEngine(_Jobs):
             )
         if self.qos is not None:
             raise UsageError(f"qos={self.qos!r}: Grid Engine has no such thing; partition names a queue there.")
+
+    def _cpus(self, slots: int | None) -> int | None:
+        """Return how many slots to ask for; None for one, or as many as the option `pe` has behind its name."""
+        return self.cpus or (None if len(str(self.options.get("pe")).split()) > 1 else slots)
 
 
 class JobFarm:

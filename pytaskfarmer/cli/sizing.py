@@ -24,10 +24,13 @@ def size(proc: int | str | None, wants: Wants, batch: allocation.Allocation, in_
     `in_flight` is how many tasks one process may hold, if they are warm workers.
     """
     sizing, most = _wanted(proc, wants, batch), allocation.most_slots(in_flight)
-    if sizing.processes <= most:
-        return sizing
-    warning = f"--proc {sizing.processes}: more than this node can hold; using {most} slots"
-    return Sizing(most, sizing.shares[:most], (*sizing.warnings, warning))
+    warnings = [*sizing.warnings]
+    if sizing.processes > most:
+        warnings.append(f"--proc {sizing.processes}: more than this node can hold; using {most} slots")
+    processes = min(sizing.processes, most)
+    if squeezed := allocation.squeezed(batch, os.sched_getaffinity(0), processes):
+        warnings.append(squeezed)
+    return Sizing(processes, sizing.shares[:processes], tuple(warnings))
 
 
 def _wanted(proc: int | str | None, wants: Wants, batch: allocation.Allocation) -> Sizing:

@@ -170,10 +170,13 @@ def test_an_executor_hands_in_more_when_there_is_room(
     executor.shutdown()
 
 
+@pytest.mark.parametrize(
+    ("options", "line"), [({}, "-pe smp 8"), ({"pe": "mpi"}, "-pe mpi 8"), ({"pe": "mpi 4"}, "-pe mpi 4")]
+)
 def test_slots_are_asked_for_where_there_is_one_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+    options: dict[str, str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
 ) -> None:
-    """A Grid Engine job has a slot for each of the workers of a pool."""
+    """A Grid Engine job has a slot for each of the workers of a pool, unless the caller says otherwise."""
     for name, script in {
         "qsub": "cat > script.part; mv script.part script; echo 7",
         "qdel": "",
@@ -183,11 +186,11 @@ def test_slots_are_asked_for_where_there_is_one_otherwise(
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.chdir(tmp_path)
-    with Pool(8, cluster=GridEngine(jobs=1)) as pool:
+    with Pool(8, cluster=GridEngine(options=options)) as pool:
         pool.apply_async(abs, (-1,))
         wait_until((tmp_path / "script").exists)
     script = (tmp_path / "script").read_text()
-    assert "#$ -pe smp 8\n" in script
+    assert f"#$ {line}\n" in script
     assert '"slots": 8' in script
 
 
