@@ -8,6 +8,7 @@ from statistics import median
 LEARNT_FROM = 10
 _SHORTEST_HORIZON = 1.0
 _WAITS_PER_HORIZON = 50
+_MOMENT = 0.1
 _REMEMBERED = 101
 
 
@@ -67,8 +68,9 @@ class Pace:
 
         The free slots; plus, when tasks are short, enough to keep the slots busy for the horizon, but no more than half
         of their share of what has not begun (`waiting()` is asked for only if it matters), so that nobody starves at
-        the end. It is taken once less than half of that is queued: else each task would cost a visit. Where nobody else
-        can be there (None), all may be taken, once two a slot are left in hand.
+        the end; what takes but a moment is not worth sharing. It is taken once less than half of that is queued: else
+        each task would cost a visit. Where nobody else can be there (None), all may be taken, once two a slot are left
+        in hand.
         """
         need = max(0, free - queued)
         if self._median is None or self._median >= self.horizon:
@@ -78,5 +80,6 @@ class Pace:
             return 0 if queued > 2 * slots else max(need, min(enough - queued, waiting()))
         if queued > enough // 2:
             return 0
-        goal = min(enough, slots * (waiting() + queued) // (2 * max(live_slots, slots)))
+        share = slots * (waiting() + queued) // (2 * max(live_slots, slots))
+        goal = min(enough, max(share, int(enough * _MOMENT / self.horizon)))
         return need if queued > goal // 2 else max(need, goal - queued)
