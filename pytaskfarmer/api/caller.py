@@ -15,6 +15,8 @@ from pytaskfarmer.api.places import Farm
 from pytaskfarmer.api.session import Session
 from pytaskfarmer.api.wish import Wish
 from pytaskfarmer.errors import UsageError
+from pytaskfarmer.workdir.layout import Layout
+from pytaskfarmer.workdir.ownership import refuse_strangers
 
 
 class _Passing(NamedTuple):
@@ -102,6 +104,7 @@ def _directory(wish: Wish) -> str:
     if wish.workdir is None:
         return tempfile.mkdtemp(prefix="pytaskfarmer-", dir=os.getcwd() if wish.cluster else None)
     root = os.path.abspath(wish.workdir)
+    refuse_strangers(Layout(root))
     os.makedirs(root, exist_ok=True)
     if os.listdir(root) and not os.path.exists(Desk(root).jobs):
         raise UsageError(f"{root}: is not empty, and holds no calls; name another directory.")

@@ -25,11 +25,12 @@ class _Names(click.ParamType):  # type: ignore[type-arg]  # generic only in late
         self.name = kind
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the names known here; no class is imported for that."""
+        """Return the names that can be used here; no class is imported for that."""
+        from pytaskfarmer.plugins.definitions import Definition
         from pytaskfarmer.plugins.registry import Registry
 
-        found = Registry.read().known(self.name).entries
-        return [CompletionItem(entry.name) for entry in found if entry.name.startswith(incomplete)]
+        found = [entry.name for entry in Registry.read().known(self.name).entries if isinstance(entry, Definition)]
+        return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
 _FILE, _DIRECTORY = click.Path(), click.Path(file_okay=False)

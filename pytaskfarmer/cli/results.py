@@ -66,7 +66,10 @@ def _values(found: Mapping[int, results.Result]) -> Iterator[tuple[int, Any]]:
                 f"the result of task {task_id} is a Python object. In Python, the same calls of the same "
                 "Pool(workdir=...) return it at once; printed here are results of runners such as python and hep."
             )
-        yield task_id, json.loads(data)
+        try:
+            yield task_id, json.loads(data)
+        except ValueError:
+            raise UsageError(f"the result of task {task_id} is not JSON; it can be read from {result.file}.") from None
 
 
 def _merged(name: str, values: Iterator[Any]) -> Any:

@@ -23,7 +23,7 @@ def show(kind: str, name: str | None, *, trust_ini: bool) -> None:
     names = Registry.read(distrust=trust.rule(trust_all=trust_ini))
     width = max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST))
     for line in lines(names, kind, width) if name is None else lines_of(names.definition(kind, name), width):
-        print(line)
+        print(printable(line, len(line)))
     if name is None:
         print(f"More about one of them: pytaskfarmer {kind}s NAME")
 

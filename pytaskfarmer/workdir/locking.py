@@ -31,6 +31,7 @@ from pytaskfarmer.workdir.layout import TMP_SUFFIX, Layout, disk
 FLOCK, LEASE = "flock", "lease"
 LEASE_SECONDS = 60.0
 _ENOTSUPP = 524  # the kernel's own, which no program should see; DVS, on the nodes of HPE Cray systems, lets it out
+_MODE = 0o660  # who can open a lock file, if only to read, can keep everybody else from locking it
 _REFUSED = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, _ENOTSUPP})
 
 
@@ -190,7 +191,7 @@ class KernelMainLock:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._fd = disk.open(path, os.O_RDWR | os.O_CREAT)
+        self._fd = disk.open(path, os.O_RDWR | os.O_CREAT, _MODE)
 
     def try_acquire(self) -> bool:
         """Take it if it is free."""
@@ -225,7 +226,7 @@ class KernelLife:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self.descriptor: int | None = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        self.descriptor: int | None = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE)
         if not _lock(self.descriptor, path):
             raise LockError(
                 f"{path}: somebody locked a file that was made this instant. Is the clean-up of another tool at work?"

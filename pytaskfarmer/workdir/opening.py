@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from pytaskfarmer.errors import TasklistError, UsageError, WorkdirError
-from pytaskfarmer.workdir import filesystem, locking, records, recovery, register, revision
+from pytaskfarmer.workdir import filesystem, locking, ownership, records, recovery, register, revision
 from pytaskfarmer.workdir.audit import Census
 from pytaskfarmer.workdir.books import Books, KillLeftovers
 from pytaskfarmer.workdir.layout import Layout, disk
@@ -104,6 +104,7 @@ class Opening:
 
     def run(self) -> Opened:
         """Create or join. Raises `FarmError` with nothing changed where the list or the directory is unusable."""
+        ownership.refuse_strangers(self._layout, {self._source.stat().st_uid})
         if self._wish.many_nodes:
             refuse_local_disk(self._layout)
         disk.durable = self._wish.durable

@@ -39,6 +39,8 @@ def place(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     (desk.home / ".pytaskfarmer").mkdir()
     (desk.home / ".pytaskfarmer/runners.d").mkdir()
     (desk.home / ".pytaskfarmer/runners.d/mylab.ini").write_text("[mylab]\nRunner = shell\n")
+    (desk / "others.ini").write_text("[mystranger]\nRunner = shell\n")
+    (desk / "others.ini").chmod(0o666)
     monkeypatch.setenv("PATH", os.pathsep.join([BIN, os.environ["PATH"]]))
     return desk
 

@@ -1,5 +1,12 @@
+import os
+import signal
+from collections.abc import Callable
+
 import pytest
 from desk import COMMAND, FARM, Desk
+
+from pytaskfarmer import Pool
+from pytaskfarmer.errors import WorkdirError
 
 
 @pytest.fixture
@@ -74,3 +81,55 @@ def test_those_who_only_look_say_what_they_may_not_read(desk: Desk, command: str
     (desk / "farm" / name).chmod(0o755)
     assert (2, "", 1) == (ended.status, ended.out, ended.err.count("\n")), ended
     assert "permission denied" in ended.err.lower()
+
+
+STRANGER = 23456
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+class TestStrangers:
+    """Somebody else has made the work directory of a list, and filled it."""
+
+    @pytest.fixture
+    def planted(self, desk: Desk) -> Desk:
+        """A desk in a directory where everybody can make files, and on it a work directory of a stranger."""
+        desk.farm("tasks.txt")
+        self.give(desk, "tasks.txt_workdir")
+        os.chmod(desk.place, 0o1777)
+        return desk
+
+    def give(self, desk: Desk, name: str) -> None:
+        """Let a file, or a tree, belong to the stranger."""
+        desk.prefix = []
+        for path in (desk / name, *(desk / name).rglob("*")):
+            os.chown(path, STRANGER, STRANGER)
+
+    def test_is_not_believed(self, planted: Desk) -> None:
+        """Where everybody could make it, it is refused with the way out: its tasks would run as the user."""
+        expected = (
+            f"{planted.place}/tasks.txt_workdir: another user (uid {STRANGER}) has made this work directory, where "
+            "everybody can make one; what it holds would run as you. Use --workdir to name another place."
+        )
+        assert expected == planted.error(FARM, "tasks.txt")
+        with pytest.raises(WorkdirError, match="another user"):
+            Pool(1, workdir=planted / "tasks.txt_workdir")
+
+    def test_is_shared_in_a_directory_for_some(self, planted: Desk) -> None:
+        """Where only those can make one who could replace the list, too, people share work directories."""
+        os.chmod(planted.place, 0o775)
+        assert "1 done before" in planted.farm("tasks.txt").out
+
+    def test_with_a_list_of_theirs_is_theirs(self, planted: Desk) -> None:
+        """Who runs somebody else's list believes that user."""
+        self.give(planted, "tasks.txt")
+        assert "1 done before" in planted.farm("tasks.txt").out
+
+
+def test_locks_are_not_for_others(desk: Desk, wait_until: Callable[..., None]) -> None:
+    """Nobody but owner and group can open the files that are locked, so nobody else can keep them locked."""
+    desk.write("tasks.txt", "touch begun; sleep 100")
+    farmer = desk.start(FARM, "tasks.txt")
+    wait_until((desk / "begun").exists)
+    locks = [desk / "tasks.txt_workdir/lock", *(desk / "tasks.txt_workdir/claims").glob("*.lock")]
+    assert [0, 0] == [path.stat().st_mode & 0o007 for path in locks]
+    desk.end(farmer, signal.SIGTERM)

@@ -1,9 +1,13 @@
 import json
+import time
 
 import pytest
 from desk import COMMAND, FARM, Desk
 
 from pytaskfarmer import Pool
+from pytaskfarmer.task import Attempt, Outcome, Task
+from pytaskfarmer.workdir.layout import Layout
+from pytaskfarmer.workdir.results import Results
 
 CALLS = """
 print('imported')
@@ -55,6 +59,18 @@ def test_results_of_a_pool(desk: Desk) -> None:
         "pytaskfarmer: error: the result of task 0 is a Python object. In Python, the same calls of the same "
         "Pool(workdir=...) return it at once; printed here are results of runners such as python and hep.\n"
     ) == found.err
+
+
+def test_a_result_of_other_bytes(ended: Desk) -> None:
+    """What a runner of somebody's own has returned may be anything: one line names the file, and it is no traceback."""
+    layout = Layout(str(ended / "tasks.txt_workdir"))
+    results = Results(layout, "elsewhere-1-s1-0")
+    results.keep(Attempt(Task(2, "sums:nothing"), 2, 0, Outcome.SUCCESS, 0, time.time(), 0.1), b"\xff")
+    results.close()
+    found = ended.look("results", "tasks.txt")
+    assert (2, 2) == (found.status, len(found.lines))
+    told = f"pytaskfarmer: error: the result of task 2 is not JSON; it can be read from {layout.results}"
+    assert found.err.startswith(told)
 
 
 def test_what_a_merging_module_prints_is_no_part_of_the_value(ended: Desk) -> None:
