@@ -56,7 +56,8 @@ class Worker:
     """A worker, from its start until it is gone.
 
     `cancelled` says until when (monotonic clock) a call may take to end after it was cancelled; `overdue` are those
-    that took longer and got their worker killed. `had` counts all calls; one that is `leaving` gets no more.
+    that took longer, and others that are to blame for the kill of their worker. `had` counts all calls; one that is
+    `leaving` gets no more.
     """
 
     child: Child

@@ -221,6 +221,9 @@ class Workers:
                 return  # its child will tell
 
     def _give_up_on(self, worker: Worker) -> None:
+        """Kill a worker whose words make no sense; if none of its calls is executing now, any may be to blame."""
+        if worker.mark.read() == wire.IDLE:
+            worker.overdue = frozenset(worker.calls)
         self._hang_up(worker)
         self._children.sentence(worker.child, None, 0.0)
 

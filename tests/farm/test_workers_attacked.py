@@ -135,6 +135,12 @@ def test_garbage_on_the_line_costs_one_task_at_most(warm: Farm, garbage: str) ->
     assert run(warm, [well, f"os.write(line(), {garbage}); time.sleep(0.2)", well, well, well]) in ([], [1])
 
 
+def test_garbage_and_a_quick_end_is_a_failure(warm: Farm) -> None:
+    """A call that has ended before anybody reads its garbage has failed, and does not go back to the list for ever."""
+    assert [1] == run(warm, ["result=b'1'", "os.write(line(), b'x')", "result=b'1'"], "--timeout", "10s")
+    assert ["killed_by_signal"] == outcomes(warm, 1)
+
+
 @pytest.mark.parametrize("concurrency", [1, 4])
 @pytest.mark.parametrize("then", ["", "; sys.exit(3)", "; 1 / 0"])
 def test_a_fork_that_comes_back_is_no_second_worker(warm: Farm, concurrency: int, then: str) -> None:
