@@ -6,6 +6,7 @@ depends on it.
 
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 
 from pytaskfarmer.errors import WorkdirError
 from pytaskfarmer.workdir.layout import Layout
+
+_ID = re.compile(r"\w[\w.+]*")  # and no option of the programs that are asked about it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ def read(layout: Layout) -> Notes:
     for facts in _lines(layout.job_notes):
         match facts:
             case {"submitted": str(job), "engine": str(engine), "at": float(at), "follows": [*follows]}:
-                notes.jobs[job] = Job(job, engine, at, tuple(map(str, follows)))
+                if _ID.fullmatch(job):
+                    notes.jobs[job] = Job(job, engine, at, tuple(map(str, follows)))
             case {"began": str(job), "ended": int(ended)}:
                 notes.begun[job] += 1
                 notes.ended_before[job] = ended

@@ -252,6 +252,7 @@ def test_notes_survive_what_a_crash_tears(tmp_path: Path) -> None:
     with open(layout.job_notes, "a") as file:
         file.write('{"submitted": 5}\n[]\n{"began": "1", "en\n')
     notes.submitted(layout, "slurm", ["3"], ["2"])
+    notes.submitted(layout, "slurm", ["--me"])  # an option of scancel
     notes.began(layout, "1", 4)
     known = notes.read(layout)
     assert (["1", "2", "3"], {"1": 4}, {"1": 1}, ["2", "3"], []) == (
