@@ -23,6 +23,8 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 
+_OPEN_FILES = "/proc/self/fd"
+
 
 class Refusal(Exception):
     """Why the results cannot be moved, in one line."""
@@ -37,7 +39,9 @@ def main(arguments: Sequence[str]) -> int:
     except Refusal as refusal:
         print(f"pytaskfarmer: copyout: {refusal}")
     except OSError as error:
-        print(f"pytaskfarmer: copyout: {error.filename2 or error.filename or target!r}: {error.strerror or error}")
+        place = error.filename2 or error.filename or target
+        known = target if str(place).startswith(_OPEN_FILES) else place
+        print(f"pytaskfarmer: copyout: {known!r}: {error.strerror or error}")
     else:
         return 0
     return 1
@@ -87,29 +91,32 @@ def move(directory: str, target: str, tag: str, paths: Sequence[str]) -> None:
 @contextlib.contextmanager
 def _stage(target: str, tag: str) -> Iterator[str]:
     """Make a directory in `target` for this attempt alone, remove those of earlier ones, and this one at the end."""
-    above = f"{target}/.pytaskfarmer-{tag}"
     try:
         os.makedirs(target, exist_ok=True)
     except FileExistsError:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), target) from None
+    name = f"{target}/.pytaskfarmer-{tag}"
     with contextlib.suppress(FileExistsError):
-        os.mkdir(above, stat.S_IRWXU)
-    _clear(above)
-    stage = f"{above}/{os.urandom(4).hex()}"
-    os.mkdir(stage)
-    try:
-        yield stage
-    finally:
-        _remove(stage)
-        with contextlib.suppress(OSError):  # another attempt has begun
-            os.rmdir(above)
+        os.mkdir(name, stat.S_IRWXU)
+    with _opened(name) as above:
+        for earlier in os.listdir(above):
+            _remove(f"{above}/{earlier}")
+        stage = f"{above}/{os.urandom(4).hex()}"
+        os.mkdir(stage)
+        try:
+            yield stage
+        finally:
+            _remove(stage)
+            with contextlib.suppress(OSError):  # another attempt has begun
+                os.rmdir(name)
 
 
-def _clear(directory: str) -> None:
-    """Remove what earlier attempts left in a directory whose name anybody can know beforehand.
+@contextlib.contextmanager
+def _opened(directory: str) -> Iterator[str]:
+    """Yield a path that leads to a directory whatever happens to its name, which anybody can know beforehand.
 
     Where others may write to the target, they can put a link there, or a directory of theirs, and at any moment: so it
-    must be ours, and what is removed is what was opened.
+    must be ours, and what was opened is used. Raises `Refusal`.
     """
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -119,9 +126,7 @@ def _clear(directory: str) -> None:
         facts = os.fstat(descriptor)
         if facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise Refusal(f"{directory!r} is not for you alone to write to; remove it")
-        opened = f"/proc/self/fd/{descriptor}"
-        for name in os.listdir(opened):
-            _remove(f"{opened}/{name}")
+        yield f"{_OPEN_FILES}/{descriptor}"
     finally:
         os.close(descriptor)
 

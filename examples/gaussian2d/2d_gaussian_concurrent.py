@@ -73,7 +73,8 @@ def main() -> int:
     if len(counts) > 1:
         draw_times("scaling.png", counts, times, CPUS)
         return 0
-    print(f"{counts[0]} workers: {times[0]:.2f} s; sum {total:.6f}, expected {INTEGRAL:.6f}")
+    who = f"{counts[0]} worker{'' if counts[0] == 1 else 's'}"
+    print(f"{who}: {times[0]:.2f} s; sum {total:.6f}, expected {INTEGRAL:.6f}")
     with open("concurrent.f64", "wb") as file:
         values.tofile(file)
     draw("concurrent.png", values, points)

@@ -58,7 +58,7 @@ def main() -> int:
     except FileNotFoundError as error:
         options.error(f"{error.filename} is not there; compute the strips first")
     except ValueError as error:
-        options.error(f"{error}; compute the strips again")
+        options.error(f"{error}; remove strips{words.join}.txt_workdir and compute the strips again")
     return 0
 
 

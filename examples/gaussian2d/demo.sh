@@ -25,4 +25,6 @@ cmp serial.f64 concurrent.f64
 echo && echo "== run time against max_workers"
 python3 2d_gaussian_concurrent.py --step "$timed" --max-workers 1,2,4,8,16
 
+rm -rf strips2.txt_workdir strips4.txt_workdir strip-*.f64 # they would be in the way of another STEP
+
 echo && echo "All four have the same bits."

@@ -47,14 +47,15 @@ def characters(values: "array[float]", points: int) -> str:
 def draw_times(path: str, workers: Sequence[int], seconds: Sequence[float], cpus: int) -> None:
     """Print run times as bars, and write a picture of them."""
     for n, taken in zip(workers, seconds, strict=True):
-        print(f"{n:6} workers{taken:8.2f} s  {'#' * max(1, round(40 * taken / max(seconds)))}")
+        noun, bar = "worker" if n == 1 else "workers", "#" * max(1, round(40 * taken / max(seconds)))
+        print(f"{n:6} {noun:7}{taken:8.2f} s  {bar}")
     try:
         figure, axes = _figure((5, 3.5))
     except ImportError:
         print(f"no matplotlib, so no {path}; pip install 'pytaskfarmer[plot]'")
         return
     axes.plot(workers, seconds, "o-", color="#0072b2")
-    axes.axvline(cpus, color="0.6", linestyle="--", label="the CPUs")
+    axes.axvline(cpus, color="0.6", linestyle="--", label="CPUs here")
     axes.set(xscale="log", xlabel="max_workers", ylabel="run time [s]", ylim=(0, None))
     axes.set_xticks(workers, [str(n) for n in workers])
     axes.minorticks_off()

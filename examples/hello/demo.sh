@@ -18,6 +18,7 @@ trap 'exit 143' TERM HUP
 [ -t 1 ] && bold=$(printf '\033[1m') plain=$(printf '\033[0m') || bold='' plain=''
 
 say() { printf '\n'; printf '%s\n' "$@"; }
+fail() { echo "demo.sh: $1; see $work" >&2; exit 1; }
 show() { printf '%s$ %s%s\n' "$bold" "$1" "$plain"; }
 
 # Show a command, run it, and show its exit status where that is not 0. It has to be $2, by default 0.
@@ -26,7 +27,7 @@ run() {
     status=0
     eval "$1" 2>&1 || status=$?
     [ "$status" = 0 ] || printf '(exit status %s)\n' "$status"
-    [ "$status" = "${2:-0}" ] || { echo "demo.sh: expected exit status ${2:-0}" >&2; exit 1; }
+    [ "$status" = "${2:-0}" ] || fail "expected exit status ${2:-0}"
 }
 
 # Twelve files with the numbers from 1 to 1200. 05 and 06 are pipes for now: who reads them waits.
@@ -46,7 +47,7 @@ show "pytaskfarmer.py --proc 2 tasks.txt > farm.out &"
 pytaskfarmer.py --proc 2 tasks.txt >farm.out 2>&1 3>&- 4>&- &
 farmer=$!
 until pytaskfarmer status tasks.txt 2>/dev/null | grep -q '5 finished, 0 failed, 2 running'; do
-    kill -0 "$farmer" 2>/dev/null || { echo "demo.sh: the farm ended early:" "$(cat farm.out)" >&2; exit 1; }
+    kill -0 "$farmer" 2>/dev/null || fail "the farm ended early: $(cat farm.out)"
 done
 run "pytaskfarmer status tasks.txt"
 
@@ -76,7 +77,7 @@ run "pytaskfarmer.py --proc 2 tasks.txt --retry-failed"
 say "Was every file added once? The numbers from 1 to 1200 make 720600."
 run "cat sums/* | awk '{ sum += \$1 } END { print sum }'"
 total=$(cat sums/* | awk '{ sum += $1 } END { print sum }')
-[ "$total" = 720600 ] || { echo "demo.sh: the sum is wrong" >&2; exit 1; }
+[ "$total" = 720600 ] || fail "the sum is wrong"
 
 say "All that is known of the run is in files. Each task is a line with its id, counted from 0:"
 run "cd tasks.txt_workdir && wc -l toprocess failed finished; cd .."

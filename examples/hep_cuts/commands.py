@@ -50,13 +50,20 @@ def farm_options(parser: argparse.ArgumentParser, *, chunk: str, seed: str) -> N
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Exit with what `main` returns, with 2 and one line on what could not be used, or with 130 after Ctrl-C."""
+    """Exit with what `main` returns, or with 2 and one line on what could not be used.
+
+    Ctrl-C is 130, and a reader of the output that leaves, such as `head`, 141.
+    """
     try:
         status = main()
+        sys.stdout.flush()
     except FarmError as error:
         sys.exit(_complain(str(error)))
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains when it exits
+        sys.exit(141)
     except OSError as error:
         sys.exit(_complain(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
     sys.exit(status)

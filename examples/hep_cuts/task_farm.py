@@ -31,7 +31,7 @@ def report(options: argparse.Namespace) -> int:
     total, expected = sum(works), greedy(works, options.workers)
     turns, elapsed = sleep(works, options.workers, options.chunk or 1)
     print(table(turns))
-    print(f"\nRun time on {options.workers} workers, of {total} ms of work")
+    print(f"\nRun time on {options.workers} worker{'' if options.workers == 1 else 's'}, of {total} ms of work")
     print(f"perfect balance   :{total / options.workers:9.0f} ms")
     print(f"next free worker  :{expected:9.0f} ms, if handing out took no time")
     print(f"measured          :{1000 * elapsed:9.0f} ms", flush=True)

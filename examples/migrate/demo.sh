@@ -18,6 +18,7 @@ export PYTHONUSERBASE HOME PATH
 [ -t 1 ] && bold=$(printf '\033[1m') plain=$(printf '\033[0m') || bold='' plain=''
 
 say() { printf '\n'; printf '%s\n' "$@"; }
+fail() { echo "demo.sh: $1; see $work" >&2; exit 1; }
 
 # Show a command, run it, and show its exit status where that is not 0. It has to be $2, by default 0.
 run() {
@@ -25,7 +26,7 @@ run() {
     status=0
     eval "$1" 2>&1 || status=$?
     [ "$status" = 0 ] || printf '(exit status %s)\n' "$status"
-    [ "$status" = "${2:-0}" ] || { echo "demo.sh: expected exit status ${2:-0}" >&2; exit 1; }
+    [ "$status" = "${2:-0}" ] || fail "expected exit status ${2:-0}"
 }
 
 say "PyTaskFarmer 0.1.0 was killed in this directory, with half of the list done:"
@@ -58,7 +59,7 @@ run "grep begun journal | sort | uniq -d"
 
 say "The result is complete: 12 files of 5 events, which left an energy of 1560."
 run "cat out/*.txt | awk '{ sum += \$3 } END { print NR, sum }'"
-[ "$(cat out/*.txt | awk '{ sum += $3 } END { print NR, sum }')" = "60 1560" ] || exit 1
-[ "$(grep ended journal | sort | uniq | wc -l)" = "$(grep -c ended journal)" ] || exit 1
+[ "$(cat out/*.txt | awk '{ sum += $3 } END { print NR, sum }')" = "60 1560" ] || fail "the result is not complete"
+[ "$(grep ended journal | sort | uniq | wc -l)" = "$(grep -c ended journal)" ] || fail "a task has ended twice"
 
 say "All this is in $work: look around, then remove it."

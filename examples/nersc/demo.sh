@@ -10,6 +10,7 @@ command -v pytaskfarmer.py >/dev/null || {
     exit 2
 }
 work=$(mktemp -d "${TMPDIR:-/tmp}/nersc.XXXXXX")
+trap '[ $? = 0 ] || echo "demo.sh: this has failed; see $work" >&2' EXIT
 cp -R "$here/chain/." "$work"
 mkdir -p "$work/home/.pytaskfarmer"
 cp -R "$here/pytaskfarmer.d/." "$work/home/.pytaskfarmer"
@@ -30,7 +31,7 @@ run "sed -n '/mucoll]/,/setup/p' ~/.pytaskfarmer/runners.d/mucoll.ini"
 run "sed -n '/sim]/,/seed/p' ~/.pytaskfarmer/tasklists.d/mucoll.ini"
 
 say "Lists for all steps. Those of GEN are lines to run, and cut up for the elements of an array job:"
-run "./make_lists.sh 8 30"
+run "PER_JOB=2 ./make_lists.sh 8 30"
 run "head -n 2 lists/gen001"
 
 say "The other steps list their inputs, which are not there yet. What DIGI will run for the first one:"

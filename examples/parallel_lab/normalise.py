@@ -1,4 +1,4 @@
-"""Problem 3: each row of a table is stretched to the range from 0 to 1, which is very little work a row."""
+"""Problem 3: each row of a table is stretched to the range from 0 to 1, which is very little work per row."""
 
 import multiprocessing
 import random

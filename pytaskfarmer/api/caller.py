@@ -104,8 +104,8 @@ def _directory(wish: Wish) -> str:
     if wish.workdir is None:
         return tempfile.mkdtemp(prefix="pytaskfarmer-", dir=os.getcwd() if wish.cluster else None)
     root = os.path.abspath(wish.workdir)
-    refuse_strangers(Layout(root))
     os.makedirs(root, exist_ok=True)
+    refuse_strangers(Layout(root))
     if os.listdir(root) and not os.path.exists(Desk(root).jobs):
         raise UsageError(f"{root}: is not empty, and holds no calls; name another directory.")
     return root

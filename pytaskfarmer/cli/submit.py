@@ -22,6 +22,7 @@ from pytaskfarmer.views import words
 from pytaskfarmer.workdir import source, spool
 from pytaskfarmer.workdir.layout import Layout
 from pytaskfarmer.workdir.opening import refuse_local_disk
+from pytaskfarmer.workdir.ownership import refuse_strangers
 
 _NOT_HANDED_ON = {"tasklist", "dry_run", "array", "version"}
 _MINUTE = 60
@@ -132,7 +133,7 @@ def command(
         raise UsageError(f"{tasklist}: the list has no tasks.")
     if seconds is not None and seconds < _MINUTE:
         _say(f"--time: that is {format_duration(seconds)}; minutes are written with an m, as 30m")
-    refusal = _local_disk(plan, layout, of_run)
+    refusal = _refusal(plan, layout, os.stat(tasklist).st_uid, allow_local=of_run["allow_local"])
     if dry_run:
         print(script, end="", flush=True)
         if farmers * (chain or 1) > 1:
@@ -203,13 +204,14 @@ def _refuse(
     run.look_at(tasklist)
 
 
-def _local_disk(plan: Plan, layout: Layout, of_run: Mapping[str, Any]) -> WorkdirError | None:
-    """Return what is to be said if the nodes of a job could not share the work directory."""
-    if plan.nodes > 1 and not of_run["allow_local"]:
-        try:
+def _refusal(plan: Plan, layout: Layout, owner: int, *, allow_local: bool) -> WorkdirError | None:
+    """Return why the farmers would not use the work directory of a list with this owner."""
+    try:
+        refuse_strangers(layout, {owner})
+        if plan.nodes > 1 and not allow_local:
             refuse_local_disk(layout)
-        except WorkdirError as refusal:
-            return refusal
+    except WorkdirError as refusal:
+        return refusal
     return None
 
 

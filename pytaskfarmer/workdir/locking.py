@@ -19,6 +19,7 @@ by a heartbeat that advances although the lock that should go with it is free.
 
 import errno
 import os
+import stat
 import tempfile
 import time
 from typing import Protocol
@@ -31,7 +32,6 @@ from pytaskfarmer.workdir.layout import TMP_SUFFIX, Layout, disk
 FLOCK, LEASE = "flock", "lease"
 LEASE_SECONDS = 60.0
 _ENOTSUPP = 524  # the kernel's own, which no program should see; DVS, on the nodes of HPE Cray systems, lets it out
-_MODE = 0o660  # who can open a lock file, if only to read, can keep everybody else from locking it
 _REFUSED = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, _ENOTSUPP})
 
 
@@ -127,6 +127,11 @@ def refusal(directory: str) -> str | None:
     return None
 
 
+def _mode(path: str) -> int:
+    """Return the mode of a new lock file: who can open it, if only to read, can keep everybody else from locking it."""
+    return 0o660 if os.stat(os.path.dirname(path)).st_mode & stat.S_IWGRP else 0o600
+
+
 def _lock(fd: int, path: str) -> bool:
     try:
         return lock_descriptor(fd, blocking=False)
@@ -191,7 +196,7 @@ class KernelMainLock:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._fd = disk.open(path, os.O_RDWR | os.O_CREAT, _MODE)
+        self._fd = disk.open(path, os.O_RDWR | os.O_CREAT, _mode(path))
 
     def try_acquire(self) -> bool:
         """Take it if it is free."""
@@ -226,7 +231,7 @@ class KernelLife:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self.descriptor: int | None = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE)
+        self.descriptor: int | None = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _mode(path))
         if not _lock(self.descriptor, path):
             raise LockError(
                 f"{path}: somebody locked a file that was made this instant. Is the clean-up of another tool at work?"

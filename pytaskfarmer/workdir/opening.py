@@ -104,7 +104,8 @@ class Opening:
 
     def run(self) -> Opened:
         """Create or join. Raises `FarmError` with nothing changed where the list or the directory is unusable."""
-        ownership.refuse_strangers(self._layout, {self._source.stat().st_uid})
+        owner = self._source.stat().st_uid
+        ownership.refuse_strangers(self._layout, {owner})
         if self._wish.many_nodes:
             refuse_local_disk(self._layout)
         disk.durable = self._wish.durable
@@ -118,6 +119,7 @@ class Opening:
         self._source.prepare()
         wish = self._wish
         self._make_directories([])  # of a directory that is there, somebody may have cleaned up the logs
+        ownership.refuse_strangers(self._layout, {owner})
         books = registered(self._layout, known, wish.slots, wish.allocation, self._source, self._wait)
         try:
             return self._set_up(books)

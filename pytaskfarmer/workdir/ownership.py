@@ -14,17 +14,19 @@ from pytaskfarmer.workdir.layout import Layout
 
 
 def refuse_strangers(layout: Layout, owners: Collection[int] = ()) -> None:
-    """Raise `WorkdirError` if a stranger has made the work directory where everybody can.
+    """Raise `WorkdirError` if a stranger has made the work directory, or a link of its name, where everybody can.
 
-    No strangers are the user, root, and the users with the ids `owners`.
+    No strangers are the user, root, and the users with the ids `owners`. Ask when it is there: in a sticky directory,
+    what is not a stranger's then will not become one's.
     """
     try:
-        facts = os.stat(layout.root)
+        makers = {os.lstat(layout.root).st_uid, os.stat(layout.root).st_uid}
         above = os.stat(os.path.dirname(layout.root))
     except OSError:  # it is made, or said, later on
         return
-    if facts.st_uid not in {os.geteuid(), 0, *owners} and above.st_mode & stat.S_IWOTH:
+    strangers = makers - {os.geteuid(), 0, *owners}
+    if strangers and above.st_mode & stat.S_IWOTH:
         raise WorkdirError(
-            f"{layout.root}: another user (uid {facts.st_uid}) has made this work directory, where everybody can make "
-            "one; what it holds would run as you. Use --workdir to name another place."
+            f"{layout.root}: another user (uid {min(strangers)}) has made this work directory, where everybody can "
+            "make one; what it holds would run as you. Use --workdir to name another place."
         )

@@ -111,8 +111,18 @@ class TestStrangers:
             "everybody can make one; what it holds would run as you. Use --workdir to name another place."
         )
         assert expected == planted.error(FARM, "tasks.txt")
+        assert expected == planted.error(COMMAND, "submit", "tasks.txt", "--engine", "slurm")
         with pytest.raises(WorkdirError, match="another user"):
             Pool(1, workdir=planted / "tasks.txt_workdir")
+
+    def test_nor_is_a_link_of_theirs(self, planted: Desk) -> None:
+        """A link that a stranger has put there is refused, wherever it leads."""
+        (planted / "tasks.txt_workdir").rename(planted / "elsewhere")
+        (planted / "tasks.txt_workdir").symlink_to(planted / "elsewhere")
+        for path in (planted / "elsewhere", *(planted / "elsewhere").rglob("*")):
+            os.chown(path, 0, 0)
+        os.lchown(planted / "tasks.txt_workdir", STRANGER, STRANGER)
+        assert "another user" in planted.error(FARM, "tasks.txt")
 
     def test_is_shared_in_a_directory_for_some(self, planted: Desk) -> None:
         """Where only those can make one who could replace the list, too, people share work directories."""

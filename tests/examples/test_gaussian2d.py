@@ -50,6 +50,10 @@ def loaded(name: str) -> ModuleType:
     return module
 
 
+def readme() -> str:
+    return (EXAMPLE / "README.md").read_text()
+
+
 def need(package: str) -> None:
     if importlib.util.find_spec(package) is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{package} is not installed")
@@ -62,7 +66,7 @@ def run(directory: Path, *command: str, **environment: str) -> Done:
 
 
 def test_demo(example: Path) -> None:
-    """The README's command computes the same bits in four ways, checks each, and draws them and the run times."""
+    """The README's command computes the same bits in four ways and draws them, and another STEP can follow it."""
     need("matplotlib")
     done = run(example, "sh", "demo.sh")
     assert (0, "") == (done.returncode, done.stderr), done.stdout
@@ -70,12 +74,29 @@ def test_demo(example: Path) -> None:
     assert 4 == done.stdout.count("; sum 0.911056, expected 0.911070") + done.stdout.count(
         " strips: sum 0.911056, expected 0.911070"
     )
-    assert re.findall(r"^ +(\d+) workers +\d+\.\d\d s  #+$", done.stdout, re.MULTILINE) == ["1", "2", "4", "8", "16"]
+    counts = ["1 worker ", "2 workers", "4 workers", "8 workers", "16 workers"]
+    assert counts == re.findall(r"^ +(\d+ worker[s ]) +\d+\.\d\d s  #+$", done.stdout, re.MULTILINE)
     assert PICTURES == sorted(path.name for path in example.glob("*.png"))
     serial = (example / "serial.f64").read_bytes()
     assert 200 * 200 * 8 == len(serial)
     for name in ("embarrassing2", "embarrassing4", "concurrent"):
         assert serial == (example / f"{name}.f64").read_bytes()
+
+    # Then the README goes on step by step, here with another STEP.
+    assert [] == [*example.glob("*_workdir"), *example.glob("strip-*")]
+    commands = re.findall(r"^(pytaskfarmer\.py .*4.*?|python3 .*--join 4)(?: +#.*)?$", readme(), re.MULTILINE)
+    assert 2 == len(commands)
+    done = run(example, "sh", "-ec", "\n".join(commands), STEP="0.04")
+    assert (0, True) == (done.returncode, "4 strips: sum 0.911" in done.stdout), done.stdout + done.stderr
+
+
+def test_strips_of_another_step_are_named(example: Path) -> None:
+    """Strips that are there, but of another STEP, are refused with what has to be removed."""
+    for number in (1, 2):
+        run(example, "python3", "2d_gaussian_embarrassing.py", "--strip", f"{number}/2", STEP="0.5")
+    done = run(example, "python3", "2d_gaussian_embarrassing.py", "--join", "2", STEP="0.25")
+    remedy = "64 values where 16 x 16 are expected; remove strips2.txt_workdir and compute the strips again\n"
+    assert (2, True) == (done.returncode, done.stderr.endswith(f"error: {remedy}")), done.stderr
 
 
 def test_demo_finds_a_different_bit(example: Path) -> None:
@@ -161,7 +182,7 @@ def test_without_matplotlib(example: Path, no_matplotlib: str) -> None:
     assert "@" == rows[12][24]
     assert all(" " == corner for corner in (rows[0][0], rows[0][-1], rows[-1][0], rows[-1][-1]))
     done = run(example, "python3", "2d_gaussian_concurrent.py", "--max-workers", "1,2", **hidden)
-    assert 2 == len(re.findall(r"^ +[12] workers +\d+\.\d\d s  #+$", done.stdout, re.MULTILINE))
+    assert 2 == len(re.findall(r"^ +[12] worker[s ] +\d+\.\d\d s  #+$", done.stdout, re.MULTILINE))
     assert [] == list(example.glob("*.png"))
 
 

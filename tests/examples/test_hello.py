@@ -96,6 +96,18 @@ def test_it_stays_in_its_directory(tmp_path: Path) -> None:
     assert sorted(path.name for path in EXAMPLE.iterdir()) == here
 
 
+def test_a_demo_that_fails_names_its_directory(tmp_path: Path) -> None:
+    """What is left of a demo that ends early can be found, and removed."""
+    stand_in = tmp_path / "bin" / "pytaskfarmer.py"
+    stand_in.parent.mkdir()
+    stand_in.write_text("#!/bin/sh\necho out of order\nexit 5\n")
+    stand_in.chmod(0o755)
+    done = typed(tmp_path, PATH=f"{stand_in.parent}:/usr/bin:/bin")
+    (made,) = (tmp_path / "tmp").iterdir()
+    complaint = f"demo.sh: the farm ended early: out of order; see {made}\n"
+    assert (1, complaint) == (done.returncode, done.stderr)
+
+
 def test_without_the_program(tmp_path: Path) -> None:
     """Where it is not installed, one line says so."""
     done = typed(tmp_path, PATH="/usr/bin:/bin")

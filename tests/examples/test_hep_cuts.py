@@ -264,6 +264,20 @@ def test_tasks_cover_all_settings(tmp_path: Path) -> None:
     assert [(first, 243) for first in range(0, 6561, 243)] == chunks
 
 
+@pytest.mark.parametrize("command", ["merge.py", "task_farm.py"])
+def test_a_reader_that_leaves_is_no_error(parts: list[Path], command: str) -> None:
+    """In a pipe to `head` a program ends with the status of SIGPIPE, and says nothing."""
+    options = [str(parts[0].parent)] if command == "merge.py" else ["--tasks", "4", "--workers", "1"]
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as nobody:
+        done = subprocess.run(
+            [sys.executable, EXAMPLE / command, *options],
+            stdout=nobody, stderr=subprocess.PIPE, text=True, timeout=50, check=False,
+        )  # fmt: skip
+    assert (141, "") == (done.returncode, done.stderr)
+
+
 def test_newline_in_a_path_is_refused(tmp_path: Path) -> None:
     """A path that would break a task over two lines is refused, and no list is written."""
     events = tmp_path / "two\nlines.csv"

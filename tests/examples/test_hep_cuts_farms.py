@@ -166,6 +166,18 @@ def test_the_sleep_farm_tells_how_the_tasks_fell(example: Path) -> None:
 # -- the benchmark
 
 
+def test_scale_as_the_readme_has_it(example: Path) -> None:
+    """The list of the README can be measured by `pytaskfarmer scale`; here it is a small one."""
+    readme = (example / "README.md").read_text()
+    (typed,) = re.findall(r"^(    python3 make_tasks\.py .*\n    pytaskfarmer scale .*)$", readme, re.MULTILINE)
+    smaller = {"events.csv": "data/sample.csv", "-cuts 7": "-cuts 2", "=7": "=2", "1,2,4": "1,2 --repeat 1"}
+    for written, here in smaller.items():
+        assert written in typed
+        typed = typed.replace(written, here)
+    assert "of 2: 2 workers: " in output_of(run(example, "sh", "-ec", typed))
+    assert (example / "results/scaling.csv").exists()
+
+
 def bench(example: Path) -> str:
     return output_of(run(example, "sh", "bench.sh", WORKERS="1 2", EVENTS="100", CUTS="2", CHUNK="64"))
 

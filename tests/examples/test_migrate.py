@@ -44,6 +44,19 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return ended.stdout, made
 
 
+@pytest.mark.parametrize("options", ["--module=cvmfs --module=gpu", "-m cvmfs -m gpu", "-m cvmfs --module=gpu"])
+def test_the_stand_in_refuses_what_shifter_would_lose(options: str) -> None:
+    """Of two `--module` shifter would load one; the stand-in complains, and runs with one."""
+    stand_in = (LEFT / "bin" / "shifter", "--image=image")
+    done = subprocess.run(
+        [*stand_in, *options.split(), "--", "echo", "ran"], capture_output=True, text=True, check=False
+    )
+    assert (2, "") == (done.returncode, done.stdout)
+    assert done.stderr.endswith(": only the last would count\n")
+    done = subprocess.run([*stand_in, "-m", "cvmfs", "--", "echo", "ran"], capture_output=True, text=True, check=False)
+    assert (0, "ran\n") == (done.returncode, done.stdout)
+
+
 def after(said: str, command: str) -> str:
     """Return what came back on a command."""
     return said.partition(f"$ {command}\n")[2].partition("\n\n")[0]

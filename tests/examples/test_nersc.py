@@ -116,7 +116,7 @@ def chain(tmp_path: Path) -> Chain:
 def make_chain(directory: Path, stand_ins: tuple[str, ...]) -> Chain:
     shutil.copytree(EXAMPLE / "chain", directory / "chain")
     chain = Chain(directory / "chain", surroundings(directory, stand_ins))
-    chain.type("./make_lists.sh", "4", "20")
+    chain.type("./make_lists.sh", "4", "20", PER_JOB="2")
     return chain
 
 
@@ -190,6 +190,17 @@ def test_every_script_is_one(done: tuple[str, Path]) -> None:
         assert (0, "") == (checked.returncode, checked.stderr), script
 
 
+def test_an_element_of_the_array_fills_a_node(tmp_path: Path) -> None:
+    """Of the 800 files that the README generates, each job of GEN has as many as slots; lists of before are gone."""
+    shutil.copytree(EXAMPLE / "chain", tmp_path / "chain")
+    chain = Chain(tmp_path / "chain", dict(os.environ))
+    chain.type("./make_lists.sh", "30", "10", PER_JOB="2")
+    (line,) = re.findall(r"^    (\./make_lists\.sh .*?) +#", (EXAMPLE / "README.md").read_text(), re.MULTILINE)
+    chain.type(*line.split())
+    lists = {path.name: len(path.read_text().splitlines()) for path in (chain.directory / "lists").glob("gen[0-9]*")}
+    assert {**{f"gen00{number}": 128 for number in range(1, 7)}, "gen007": 32} == lists
+
+
 @pytest.mark.parametrize("change", ["lost", "twice", "other"])
 def test_the_check_finds_what_is_wrong(done: tuple[str, Path], tmp_path: Path, change: str) -> None:
     """One event that is missing, is there twice, or has another energy is noticed."""
@@ -210,6 +221,16 @@ def test_nothing_is_written_beside_the_demo(done: tuple[str, Path]) -> None:
     assert f"All this is in {made}: look around, then remove it." == said.splitlines()[-1]
     copy = made.parents[1] / "examples" / "nersc"
     assert {p.relative_to(EXAMPLE) for p in EXAMPLE.rglob("*")} == {p.relative_to(copy) for p in copy.rglob("*")}
+
+
+def test_a_demo_that_fails_names_its_directory(tmp_path: Path) -> None:
+    """What is left of a demo that ends early can be found, and removed."""
+    stand_in = tmp_path / "pytaskfarmer.py"
+    stand_in.touch(mode=0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin", "TMPDIR": str(tmp_path)}
+    done = subprocess.run(COMMAND.split(), cwd=ROOT, env=env, capture_output=True, text=True, timeout=50, check=False)
+    (made,) = tmp_path.glob("nersc.*")
+    assert (127, f"demo.sh: this has failed; see {made}\n") == (done.returncode, done.stderr)
 
 
 # -- scripts of our own under signals, with stand-ins
