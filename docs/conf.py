@@ -19,6 +19,7 @@ extensions = [
     "generate.contracts",
     "generate.neighbours",
     "generate.plugins",
+    "generate.sessions",
 ]
 exclude_patterns = ["generate", "pictures", "style"]
 myst_enable_extensions = ["deflist"]

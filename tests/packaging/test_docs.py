@@ -64,6 +64,11 @@ def options() -> Iterator[tuple[str, click.Option]]:
                 yield name, parameter
 
 
+def test_a_script_that_a_session_prints_is_output(built: Path) -> None:
+    """Its lines that begin with `#` are not taken for prompts of root."""
+    assert '<span class="go">#SBATCH --nodes=4' in (built / "how-to/batch-systems.html").read_text()
+
+
 def test_every_command_and_option_is_in_the_reference(built: Path) -> None:
     """Each option has a place of its own that can be linked to, under its command, with what `--help` says of it."""
     page = (built / "reference/commands.html").read_text()
