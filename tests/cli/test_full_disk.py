@@ -67,6 +67,6 @@ def test_a_disk_that_fills_up_loses_nothing(desk: Desk, on_a_small_disk: Callabl
     warnings = {"pytaskfarmer: no more tasks are taken until this is over: No space left on device"}
     assert warnings == set(ended.err.splitlines())
     assert ["exit 3", "exit 0"] == [line for line in ended.lines if line.startswith("exit")]
-    assert 0 < len(desk.lines("ran.before")) < 20
+    assert desk.lines("ran.before")
     assert list(range(20)) == desk.ids("after/finished")
     assert {str(n): 1 for n in range(20)} == Counter(desk.lines("ran"))
