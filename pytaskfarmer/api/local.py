@@ -8,6 +8,7 @@ import signal
 import site
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,7 @@ class LocalFarm:
         self.outstanding: Callable[[], int] = lambda: 0
         self.ahead = options.slots
         self._desk = Desk(options.root)
+        self._speaking = threading.RLock()  # else another thread could close what this one is about to write to
         if options.slots > (most := allocation.most_slots(1)):
             _logger.warning("pytaskfarmer: %d workers: more than `ulimit` allows; using %d", options.slots, most)
         with open(self._desk.log, "ab") as log:
@@ -38,6 +40,7 @@ class LocalFarm:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                bufsize=0,
                 env={**_environment(os.environ), **heritage.environment()},
                 start_new_session=True,
             )
@@ -68,12 +71,12 @@ class LocalFarm:
 
     def _say(self, word: bytes) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError, ValueError):
-            os.write(self._process.stdin.fileno(), word)
+        with self._speaking, contextlib.suppress(BrokenPipeError, ValueError):
+            self._process.stdin.write(word)
 
     def _hang_up(self) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
+        with self._speaking:
             self._process.stdin.close()
 
     def close(self) -> None:

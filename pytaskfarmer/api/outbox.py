@@ -24,7 +24,7 @@ class Outbox:
 
     def __init__(self, desk: Desk) -> None:
         self._owner = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._jobs = open(desk.jobs, "ab", buffering=0)
         try:
             fcntl.flock(self._jobs, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,11 +82,12 @@ class Outbox:
 
     def close(self) -> None:
         """Let go of the files."""
-        for file in (self._jobs, self._list, self._calls):
-            try:
-                file.close()
-            except OSError:  # the disk is full: nobody waits any more for what is not written
-                pass
+        with self._lock:
+            for file in (self._jobs, self._list, self._calls):
+                try:
+                    file.close()
+                except OSError:  # the disk is full: nobody waits any more for what is not written
+                    pass
 
 
 def _mend(file: BinaryIO) -> None:

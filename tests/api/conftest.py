@@ -18,17 +18,20 @@ Script = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def no_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the directory of passing work directories, which must be empty a little after the end."""
-    passing = tmp_path / "passing"
-    passing.mkdir()
-    monkeypatch.setenv("TMPDIR", str(passing))
-    monkeypatch.setattr(tempfile, "tempdir", str(passing))
-    yield passing
-    end = time.monotonic() + 3
-    while os.listdir(passing) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert [] == sorted(passing.iterdir())
+def no_leftovers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the directory of passing work directories, which must be empty a little after the end.
+
+    Its name is short, since the sockets of `multiprocessing` lie in it, whose names have room for 107 bytes.
+    """
+    with tempfile.TemporaryDirectory(prefix="p") as name:
+        passing = Path(name)
+        monkeypatch.setenv("TMPDIR", name)
+        monkeypatch.setattr(tempfile, "tempdir", name)
+        yield passing
+        end = time.monotonic() + 3
+        while os.listdir(passing) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert [] == sorted(passing.iterdir())
 
 
 @pytest.fixture

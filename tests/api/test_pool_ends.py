@@ -9,12 +9,14 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import called
 import psutil
 import pytest
 
 from pytaskfarmer import BrokenPool, Pool
+from pytaskfarmer.api.local import LocalFarm
 from pytaskfarmer.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("no_leftovers")
@@ -57,6 +59,27 @@ def test_many_pools_in_one_process() -> None:
         feeder.join(5)
     assert threads == threading.active_count()
     assert before == descriptors()
+
+
+def test_the_farm_is_told_something_while_another_thread_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pipe is not closed below whoever writes to it: its number could be another file's by then."""
+    with Pool(1) as pool:
+        pool.apply(called.square, (1,))
+        farm = pool._caller.session._farm
+        assert isinstance(farm, LocalFarm)
+        pipe, ending, closed = farm._process.stdin, threading.Thread(target=pool.terminate), []
+        assert pipe is not None
+
+        def write(word: bytes) -> int:
+            ending.start()
+            ending.join(0.2)
+            closed.append(pipe.closed)
+            return os.write(pipe.fileno(), word)
+
+        monkeypatch.setattr(farm._process, "stdin", SimpleNamespace(write=write, close=pipe.close))
+        farm.poke()
+        ending.join(30)
+        assert ([False], True) == (closed, pipe.closed)
 
 
 def test_a_pool_that_cannot_be_made(tmp_path: Path) -> None:
@@ -157,6 +180,7 @@ FORKS = """
 import os, signal, sys, warnings
 import called
 from pytaskfarmer import BrokenPool, Pool
+from pytaskfarmer.api.local import LocalFarm
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
 
 def forked(child):
