@@ -319,12 +319,12 @@ def test_a_strange_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [None] == pool.map(print, ["a"])
 
 
-def test_the_pool_s_directory_vanishes(no_leftovers: Path) -> None:
+def test_the_pool_s_directory_vanishes(tmp_path: Path, no_leftovers: Path) -> None:
     """A pool whose directory is removed under it raises, or goes on, and does not hang."""
     with Pool(1) as pool:
         pool.map(called.square, [1])
         (directory,) = no_leftovers.iterdir()
-        os.rename(directory, no_leftovers.parent / "elsewhere")
+        os.rename(directory, tmp_path / "elsewhere")
         result = pool.map_async(called.square, [1, 2])
         result.wait(5)
         pool.terminate()
