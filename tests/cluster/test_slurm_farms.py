@@ -281,10 +281,14 @@ def _time_limits(slurm: Cluster, tmp_path: Path, wait_until: Callable[..., None]
     for form, farm in farms.items():
         farm.directory.mkdir()
         farm.write(["true", f"trap 'echo ended >> ended; exit 1' TERM; {LONG} & wait", LONG])
-        (jobs[form],) = submit(farm, *signals[form], "--proc=2", "--time=2m" if form == "no" else "--time=1m")
-    wait_until(lambda: all(begun(farm) == 2 for farm in farms.values()))
+        (jobs[form],) = submit(farm, *signals[form], "--proc=2", "--time=5m")
+    wait_until(
+        lambda: all(begun(farm) == 2 for farm in farms.values()),
+        state=lambda: {form: said(farm, jobs[form]) for form, farm in farms.items()},
+    )
     # The farmers believe in the end that they asked for; the controller looks every 30 s.
-    slurm.ask("scontrol", "update", f"job={jobs['no']}", "EndTime=now+1")
+    for form, job in jobs.items():
+        slurm.ask("scontrol", "update", f"job={job}", f"EndTime=now+{1 if form == 'no' else 45}")
     ends = {form: slurm.end(job, 80) for form, job in jobs.items()}
     assert {"no": "TIMEOUT", "step": "FAILED", "script": "FAILED"} == {form: end[0] for form, end in ends.items()}
     assert [3, 3] == [ends[form][1] for form in ("step", "script")]
