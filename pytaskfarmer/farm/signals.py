@@ -4,7 +4,8 @@ A handler does one thing: it appends to a list. The interpreter writes a byte to
 watches, so nothing sleeps through a signal. Handlers are put back when the context ends.
 
 One signal often arrives twice, directly and forwarded by the guard, or because a batch system signals every process
-of a step. So a signal counts as a second one only if it comes more than a second after the first.
+of a step. So a signal counts as a second one only if it comes more than a second after the first; and a request to
+suspend is over with the CONT that follows it, obeyed or not, since nobody would send another one.
 """
 
 import signal
@@ -53,7 +54,7 @@ class Signals:
         self._wake.setblocking(False)
         self._woken.setblocking(False)
         self._wakeup_before = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
-        for number in (*STOPPING, signal.SIGUSR2, signal.SIGTSTP):
+        for number in (*STOPPING, signal.SIGUSR2, signal.SIGTSTP, signal.SIGCONT):
             if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue  # nohup
             self._before[number] = signal.signal(number, self._note)
@@ -89,8 +90,8 @@ class Signals:
             pass
         while self._arrived:
             number, at = self._arrived.pop(0)
-            if number == signal.SIGTSTP:
-                self.requests.suspend = True
+            if number in {signal.SIGTSTP, signal.SIGCONT}:
+                self.requests.suspend = number == signal.SIGTSTP
             elif number == signal.SIGUSR2 and not self._usr2_stops:
                 self.requests.drain = True
             else:

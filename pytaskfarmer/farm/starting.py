@@ -51,7 +51,7 @@ def _start(
         raise _never_started(error, output) from error
     try:
         slots.start(place, command, context.environment, output)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         if isinstance(error, OSError) and error.errno in process.NODE_IS_FULL:
             put_off[place] = command
             raise
@@ -75,8 +75,8 @@ def _never_started(error: FarmError, output: int) -> CannotStart:
 
 
 def _command(method: Callable[..., Command], *arguments: Task | TaskContext) -> Command:
-    command = _asked(method, *arguments)
-    if not getattr(command, "argv", None):
+    command: object = _asked(method, *arguments)
+    if not (isinstance(command, Command) and command.argv):
         raise FarmError(f"the runner returned {command!r}, which is no command")
     return command
 

@@ -125,7 +125,7 @@ class Workers:
         cpus = self._shares[number].cpus if self._shares else None
         try:
             return self._started(new(), environment, output, cpus)
-        except (OSError, FarmError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, FarmError, ValueError, TypeError, AttributeError, LookupError) as error:
             if isinstance(error, OSError) and error.errno in process.NODE_IS_FULL:
                 raise
             self.unfit = f"it cannot be started: {error}"

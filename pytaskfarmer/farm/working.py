@@ -56,7 +56,7 @@ def work(wanted: Work, host: Host, environment: Mapping[str, str], guard: GuardL
     with contextlib.ExitStack() as at_the_end:
         signals = at_the_end.enter_context(Signals(environment))
         at_the_end.callback(_close, wanted.runner, host)
-        failed = 0
+        failed, wish = 0, wanted.wish
 
         def must_stop() -> bool:
             return signals.read().stop is not None or wanted.rules.deadline.reached(time.monotonic())
@@ -65,7 +65,7 @@ def work(wanted: Work, host: Host, environment: Mapping[str, str], guard: GuardL
             _wait(random.uniform(0, wanted.jitter), signals, must_stop)
         while True:
             opening = Opening(
-                wanted.layout, wanted.source, wanted.wish, host.say, must_stop, process.kill_leftovers, host.warn
+                wanted.layout, wanted.source, wish, host.say, must_stop, process.kill_leftovers, host.warn
             )
             opened = opening.run()
             guard.keep(opened.books.life.descriptor)
@@ -79,7 +79,7 @@ def work(wanted: Work, host: Host, environment: Mapping[str, str], guard: GuardL
                 try:
                     return farmer.run(signals)
                 except Evicted as eviction:
-                    failed = farmer.failed
+                    failed, wish = farmer.failed, replace(wish, retry_failed=False)
                     opened.books.life.end()  # its processes are gone; what it still claims is for others
                     host.warn(f"{eviction} Starting again.")
             finally:

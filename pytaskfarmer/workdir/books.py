@@ -21,7 +21,7 @@ what they name is in the books (lost), rewriting a list in place (a full disk le
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from pytaskfarmer.errors import WorkdirError
 from pytaskfarmer.task import Attempt, Outcome, Task, encode
@@ -129,7 +129,7 @@ class Books:
         try:
             taken, left = stack.top(count, self._mean_line)
             self.others_came |= self._stack_size not in {None, stack.size}
-            self._stack_size = left
+            self._stack_size = stack.size
             if left == stack.size:
                 return []
             if taken:
@@ -143,6 +143,7 @@ class Books:
                 self._stack_size = None
                 self._note_returned(tasks)
                 raise
+            self._stack_size = left
         finally:
             stack.close()
         return tasks
@@ -200,7 +201,9 @@ class Books:
         except OSError:
             for file in opened:
                 file.undo()
-                file.close()
+            for file in opened:
+                with suppress(OSError):  # what it complains about has been cut off
+                    file.close()
             raise
 
     def plot(self, events: Sequence[bytes]) -> int:

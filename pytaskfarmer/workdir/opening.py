@@ -226,7 +226,7 @@ class Opening:
                 if books.register.complete:
                     break
                 expander = books.register.expander
-                mine = not expander or expander not in books.roster.attendance().others
+                mine = not expander or not books.roster.may_live(expander)
                 if mine:
                     name = books.own.farmer.name
                     register.update(self._layout, books.register, state=EXPANDING, expander=name)

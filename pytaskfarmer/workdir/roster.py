@@ -80,7 +80,11 @@ class Roster:
 
     def looks_healthy(self, others: list[str]) -> bool:
         """Probe one other farmer: if there is none, or it is dead, an audit is due."""
-        return bool(others) and self._standing(others[0]) is not None
+        return bool(others) and self.may_live(others[0])
+
+    def may_live(self, name: str) -> bool:
+        """Probe one farmer: False if it is dead, or has left."""
+        return self._standing(name) is not None
 
     def attendance(self) -> Attendance:
         """Probe every other farmer; those beyond `MOST_DEAD` dead ones stay undecided."""

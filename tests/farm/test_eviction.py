@@ -71,3 +71,16 @@ def test_does_not_make_failures_forgotten(farm: Farm) -> None:
     assert "stopped by --max-fails 2" in farm.started[-1].output
     farm.balance(5)
     assert ([0, 2], [3, 4]) == (sorted(farm.ids("failed")), sorted(farm.ids("toprocess")))
+
+
+def test_does_not_retry_what_failed_since_it_began(farm: Farm) -> None:
+    """`--retry-failed` is about failures of earlier runs: a farmer that begins anew does not repeat its own."""
+    claim = farm.layout.claim("${PYTASKFARMER_FARMER}")
+    fails = "echo >> tried; false"
+    farm.write([fails])
+    assert 1 == farm.run()
+    farm.write([fails, f"if mkdir first; then rm {claim}.lock; mv {claim} {claim}9; fi"])
+    assert 1 == farm.run("-n", "1", "--retry-failed")
+    assert "Starting again." in farm.started[-1].output
+    assert 2 == len((farm.directory / "tried").read_text())
+    farm.balance(2, "finished", "failed")

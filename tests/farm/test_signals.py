@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,21 @@ OFTEN = pytest.mark.parametrize(
     ("name", "to"),
     [("USR1", "guard"), ("TERM", "guard"), ("TERM", "farmer"), ("INT", "farmer"), ("HUP", "both"), ("TERM", "both")],
 )
+
+TOLD_TWICE = """
+import os, signal, sys
+from pytaskfarmer.cli.main import main
+from pytaskfarmer.farm.children import Children
+
+def signal_all(children, number, signal_all=Children.signal_all):
+    if number == signal.SIGSTOP:
+        os.kill(os.getpid(), signal.SIGTSTP)
+    signal_all(children, number)
+
+Children.signal_all = signal_all
+sys.exit(main())
+"""
+"""A farmer that is told to suspend itself once more while it does so."""
 
 
 def bars(farm: Farm) -> dict[int, list[dict[str, Any]]]:
@@ -378,6 +394,22 @@ class TestSuspension:
         wait_until(over)
         assert 3 == started.wait()
         farm.balance(1, "toprocess")
+
+    def test_that_is_asked_for_twice_ends_once(self, farm: Farm, gated: str, wait_until: WaitUntil) -> None:
+        """Told to suspend itself by Slurm, which tells every process, and by its guard, a farmer is continued once."""
+        farm.write([gated])
+        words = [sys.executable, "-c", TOLD_TWICE, "run", farm.list.name]
+        started = Started(words, farm.directory, farm.directory / "farmer.out")
+        farm.started.append(started)
+        wait_until((farm.directory / "up").exists, state=lambda: started.output, hopeless=started.over)
+        farmer = started.farmer
+        assert farmer is not None
+        started.signal(signal.SIGTSTP)
+        wait_until(lambda: {"T"} == {state(started.guard.pid), state(farmer)})
+        started.signal(signal.SIGCONT)
+        wait_until(lambda: "T" != state(started.guard.pid))
+        release(farm.directory / "gate")
+        assert 0 == started.wait(10), started.output
 
 
 class TestTerminal:

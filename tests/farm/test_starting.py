@@ -2,12 +2,14 @@
 
 import errno
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pytaskfarmer.farm import process
 from pytaskfarmer.farm.place import Place
-from pytaskfarmer.farm.starting import how
+from pytaskfarmer.farm.starting import CannotStart, how
 from pytaskfarmer.plugins.contracts import Command, TaskContext
 from pytaskfarmer.task import Task
 
@@ -22,6 +24,29 @@ class Counting:
         """Count."""
         self.asked += 1
         return Command(("true",))
+
+
+class Giving:
+    """A runner that gives what it was given."""
+
+    def __init__(self, command: Any) -> None:
+        self._command = command
+
+    def command(self, task: Task, context: TaskContext) -> Command:
+        """Give it."""
+        given: Command = self._command
+        return given
+
+
+class Real:
+    """Slots that begin to start what they are told to."""
+
+    def start(self, place: Place, command: Command, environment: Any, output: int) -> None:
+        """Start it, and close the log."""
+        try:
+            process.start(command, environment, output)
+        finally:
+            os.close(output)
 
 
 class Full:
@@ -50,3 +75,19 @@ def test_a_full_node_costs_one_command() -> None:
     for again in (place, place._replace(attempt=2)):
         start(slots, again, context, -1)
     assert (2, 2) == (runner.asked, len(slots.started))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, Command(()), Command({"true": 1}), Command(("/no/such",), fallback=Command(())), SimpleNamespace(argv="a")],
+    ids=["nothing", "no words", "a dictionary", "no words to fall back on", "another class"],
+)
+def test_what_is_no_command_is_its_own_tasks_fault(given: Any) -> None:
+    """Whatever a runner returns in place of a command, the attempt cannot start, and the farmer goes on."""
+    start: Any = how(Giving(given))
+    log = os.open(os.devnull, os.O_WRONLY)
+    with pytest.raises(CannotStart) as caught:
+        start(Real(), Place(Task(0, "true"), 1, 0), TaskContext(0, 1, "/", {}), log)
+    assert caught.value.command is None or caught.value.command.finish is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(log)

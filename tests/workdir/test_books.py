@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from protocol_world import QUIETLY, SUCCESS, World
+from protocol_world import FAILURE, QUIETLY, SUCCESS, World
 
 from pytaskfarmer.farm.leaving import Decision, Leaving
 from pytaskfarmer.workdir import recovery, timeline
@@ -35,13 +35,25 @@ def locked(books: Books) -> Books:
     return books
 
 
+def full(operation: str, where: object) -> None:
+    if operation == "append":
+        raise OSError(errno.ENOSPC, "full")
+
+
 def test_others_are_noticed(tmp_path: Path) -> None:
     """A farmer knows that it was alone as long as nobody else changed the list, and not longer."""
     world = World(tmp_path, ["true"] * 60)
     for _ in range(4):
         world.turn(0, SUCCESS | SUCCESS << 2)
     alone = world.farmers[0].books
-    assert not alone.others_came
+    with locked(alone).section():
+        disk.before = full
+        with pytest.raises(OSError, match="full"):
+            alone.claim(1)
+        disk.before = None
+    for _ in range(2):
+        world.turn(0, SUCCESS | SUCCESS << 2)
+    assert not alone.others_came, "what could not be claimed is there still"
     world.turn(1, 0)
     world.turn(1, 0)
     for _ in range(2):
@@ -76,6 +88,31 @@ def test_an_instant_is_plotted_once(world: World) -> None:
     lanes = [event for event in events if event.get("ph") == "M" and event["pid"] == farmer.own.lane]
     assert len(lanes) == len({json.dumps(event) for event in lanes}), "and the lane is told once"
     assert 0 == farmer.own.count
+    world.check()
+
+
+def test_a_commit_that_fails_twice_is_taken_back_whole(world: World) -> None:
+    """Where one book is full, and the other one's file server then complains, neither keeps a line."""
+    world.turn(0, QUIETLY)
+    farmer = world.farmers[0]
+    farmer._take_in(SUCCESS | FAILURE << 2, False)
+
+    def before(operation: str, where: object) -> None:
+        path = _target(str(where))
+        if isinstance(where, int) and (operation, path) == ("append", world.layout.failed):
+            os.write(where, b"1 true\n1")
+            raise OSError(errno.ENOSPC, "full")
+        if isinstance(where, int) and (operation, path) == ("close", world.layout.finished):
+            os.close(where)
+            raise OSError(errno.EIO, "complains")
+
+    disk.before = before
+    with locked(farmer.books).section(), pytest.raises(OSError, match="full"):
+        farmer.books.commit([])
+    disk.before = None
+    assert [b"", b""] == [Path(path).read_bytes() for path in (world.layout.finished, world.layout.failed)]
+    with locked(farmer.books).section():
+        farmer.books.commit([])
     world.check()
 
 

@@ -49,10 +49,11 @@ def opened(
     *,
     meanwhile: Callable[[], None] | None = None,
     kill: Callable[[identity.Farmer], None] = lambda farmer: None,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> Opened:
     """Open the directory as one more farmer, which stays registered until its files are closed."""
     source = Source(Tasklist(world.source.path, world.layout.root), ReadSlowly(meanwhile), "default")
-    opening = Opening(world.layout, source, Wish(1, lock="flock"), lambda line: None, lambda: False, kill)
+    opening = Opening(world.layout, source, Wish(1, lock="flock"), lambda line: None, interrupted, kill)
     return opening.run()
 
 
@@ -98,6 +99,24 @@ class TestACreatorThatFails:
         finally:
             disk.before = None
         assert not os.path.exists(world.layout.root)
+
+    def test_among_more_dead_than_are_looked_at_is_replaced(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One that died while it set up the directory is not waited for, however many farmers died with it."""
+        monkeypatch.setattr(roster, "MOST_DEAD", 1)
+        world.open(0, False)
+        world.die(0)
+        known, creator = register.read(world.layout), world.farmers[0].name
+        assert known is not None
+        register.update(world.layout, known, state=register.EXPANDING, expander=creator)
+        for number in range(2):
+            Path(world.layout.claim_lock(f"!dead-{number}")).touch()
+        asked = iter([False] * 5)
+        one = opened(world, interrupted=lambda: next(asked, True))
+        assert one.books.register.complete
+        assert [one.books.own.farmer.name] == roster.names(world.layout)
+        close(one)
 
 
 class TestAListThatGrows:
