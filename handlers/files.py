@@ -20,6 +20,7 @@ from .rows import Row
 
 _NAMES = ("file", "name", "stem", "dir", "index")
 _MAGIC = re.compile(rb"[*?[]")
+_OF_A_SHELL = re.compile(r"^~|[${}]")
 _BRACKETS = re.compile(r"\[([!^]?+)(\]?+[^\]]*\])")
 
 
@@ -68,8 +69,11 @@ class Files:
                 where = printable(os.fsdecode(error.filename or b"."))
                 raise TasklistError(tasklist.path, line, f"cannot list {where} ({error.strerror}).") from None
             if not found:
-                what = f"no file matches {pattern!r} in {os.getcwd()}"
-                raise TasklistError(tasklist.path, line, f"{what}; correct the pattern, or remove the line.")
+                remedy = "correct the pattern, or remove the line"
+                if _OF_A_SHELL.search(pattern):
+                    remedy = "~, $ and {} stand for themselves here, so write the paths out"
+                told = f"no file matches {pattern!r} in {os.getcwd()}; {remedy}."
+                raise TasklistError(tasklist.path, line, told)
             for path in found:
                 if path not in seen:
                     values = _values(decode(path), len(seen))

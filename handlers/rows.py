@@ -104,7 +104,9 @@ def _columns(path: str, number: int, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _unreadable(error: csv.Error) -> str:
-    if "unexpected end" in str(error) or "new-line" in str(error):
+    if "new-line" in str(error):
+        return "there is a carriage return within this line; end lines as Unix or Windows does."
+    if "unexpected end" in str(error):
         return "a quoted value does not end in its line; close the quote, or remove the newline: a task is one line."
     return f"cannot be read as CSV ({error}); inside a quoted value, write two quotes for one."
 

@@ -74,7 +74,7 @@ class RootDataset:
             raise DatasetError(path, None, remedy) from error
         self.path = path
         with _reading(path, "cannot be opened as a ROOT file"):
-            self._file = uproot.open(path)
+            self._file = uproot.open({path: None})  # in a plain text, a colon would begin the name of a tree
         try:
             self._tree = self._find(tree)
             self._wanted = _select(path, list(self._tree.keys()), names).__contains__ if names else None
@@ -87,10 +87,12 @@ class RootDataset:
             trees = list(dict.fromkeys(self._file.keys(filter_classname=_TREES.__contains__, cycle=False)))
         name = _choose(self.path, tree, trees)
         with _reading(self.path, f"the tree {name!r} cannot be read"):
-            return self._file[name]
+            found = self._file[name]
+            self._entries = int(found.num_entries)  # which of an RNTuple is not read before it is asked for
+        return found
 
     def __len__(self) -> int:
-        return int(self._tree.num_entries)
+        return self._entries
 
     def read(self, first: int, count: int) -> Any:
         """Return an awkward array of these events, read from the file."""

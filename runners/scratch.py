@@ -19,6 +19,7 @@ are left alone. Where directories cannot be locked at all, nothing is looked for
 """
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import os
@@ -96,7 +97,10 @@ class Scratch:
         return cls(word, keep)
 
     def fresh(self, task: Task, context: TaskContext) -> str:
-        """Return the absolute path of a new, empty directory that only this user can enter. Raises `FarmError`."""
+        """Return the absolute path of a new, empty directory that only this user can enter.
+
+        Raises `FarmError`, or OSError where the disk is full.
+        """
         try:
             try:
                 return self._fresh(f"{task.id}.{context.attempt}")
@@ -104,6 +108,8 @@ class Scratch:
                 self.close()
                 return self._fresh(f"{task.id}.{context.attempt}")
         except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:  # the task can wait for room, or go to another node
+                raise
             raise FarmError(f"no directory for the task can be made below {self._place}: {error.strerror}") from error
 
     def finish(self, directory: str, also: Finish | None = None) -> Finish:

@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import re
 from array import array
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pytaskfarmer.errors import FarmError
 from pytaskfarmer.task import printable
 
 _NAMED = 12
+_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
 class DatasetError(FarmError, ValueError):
@@ -72,7 +74,7 @@ def read_csv(path: str | os.PathLike[str], names: Collection[str] = (), *, finit
                             column.append(number(row[place]))
                         except ValueError:
                             expected = "a finite number" if finite else "a number"
-                            message = f"{header[place]} is {printable(row[place])!r}, expected {expected}"
+                            message = f"{printable(header[place])} is {printable(row[place])!r}, expected {expected}"
                             raise DatasetError(path, rows.line_num, message) from None
             except csv.Error as error:
                 raise DatasetError(path, rows.line_num, f"is not comma-separated ({error}); correct it") from None
@@ -89,6 +91,8 @@ def _places(path: str | os.PathLike[str], header: list[str], names: Collection[s
     """Return which columns are to be read."""
     if not header:
         raise DatasetError(path, None, "the file is empty; expected a header line and one event a line")
+    if any(map(_NO_TEXT.search, header)):
+        raise DatasetError(path, None, "is neither a ROOT file nor comma-separated text in UTF-8; unpack or convert it")
     wanted = names or header
     for name in wanted:
         if name not in header:

@@ -95,11 +95,14 @@ class Runs:
         elif status == 1 and not failed:
             status = 2  # what ended so was the farmer itself
         print("\x1b[2K" * screen + f"{who}: {self._ending(status, seconds, clock, layout, failed)}", flush=True)
+        timing = None
         if status == 0 and repeat and seconds is not None:
-            self.timings.append(Timing(workers, repeat, seconds, *_task_times(layout)))
-            self.table.add(self.study.row(began, self.timings[-1]))
+            timing = Timing(workers, repeat, seconds, *_task_times(layout))
         if status != 1 and not self.keep:
             shutil.rmtree(layout.root, ignore_errors=True)
+        if timing is not None:
+            self.timings.append(timing)
+            self.table.add(self.study.row(began, timing))
         return status if status in {0, 1, 3} else 2
 
     def _prepare(self, clock: Clock) -> None:

@@ -13,8 +13,8 @@ from pytaskfarmer.workdir.identity import Farmer, start_ticks
 
 FARMER_MARK = "PYTASKFARMER_FARMER"
 TASK_MARK = "PYTASKFARMER_TASK_ID"
-NODE_IS_FULL = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
-"""Why a process cannot be started although nothing is wrong with it."""
+NODE_IS_FULL = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT})
+"""Why a task cannot be started although nothing is wrong with it."""
 
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU)
 

@@ -49,6 +49,9 @@ def _start(
         command = put_off.pop(place, None) or _command(runner.command, place.task, context)
     except FarmError as error:
         raise _never_started(error, output) from error
+    except OSError:
+        os.close(output)
+        raise
     try:
         slots.start(place, command, context.environment, output)
     except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
@@ -63,6 +66,9 @@ def _call(runner: WorkerRunner, slots: Slots, place: Place, context: TaskContext
         request = _asked(runner.request, place.task, context)
     except FarmError as error:
         raise _never_started(error, output) from error
+    except OSError:
+        os.close(output)
+        raise
     try:
         slots.call(place, request, lambda: _command(runner.worker, context), context.environment, output)
     except (ValueError, TypeError) as error:
@@ -87,4 +93,6 @@ def _asked(method: Callable[..., _Answer], *arguments: Task | TaskContext) -> _A
     except FarmError:
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, OSError) and error.errno in process.NODE_IS_FULL:
+            raise
         raise FarmError(f"the runner failed: {type(error).__name__}: {error}") from error

@@ -268,7 +268,7 @@ class Workers:
         self._strikes += 1
         by_itself = worker.child.fault or -end.status not in BATCH_SIGNALS
         if (by_itself and not self._ever_ready) or self._strikes >= _STRIKES:
-            self.unfit = self.unfit or worker.unfit or worker.child.fault or _never_ready(end)
+            self.unfit = self.unfit or worker.unfit or worker.child.fault or _never_ready(worker, end)
 
     def _tidy_up(self, worker: Worker, status: int) -> None:
         try:
@@ -377,8 +377,10 @@ class Workers:
         self._children.sentence(worker.child, None, grace)
 
 
-def _never_ready(end: End) -> str:
-    return f"it {_words(end.status)} before it was ready"
+def _never_ready(worker: Worker, end: End) -> str:
+    first = next(iter(worker.calls.values()), None)
+    log = f"; the log of task {first.place.task.id} may say why" if first else ""
+    return f"it {_words(end.status)} before it was ready{log}"
 
 
 def _words(status: int) -> str:

@@ -84,7 +84,10 @@ class Runner(Protocol):
     """Turns a task into what a slot does: here, a process for each task."""
 
     def command(self, task: Task, context: TaskContext) -> Command:
-        """Return the process that runs `task`."""
+        """Return the process that runs `task`.
+
+        An OSError for lack of room (such as ENOSPC) puts the attempt off; whatever else is raised makes it fail.
+        """
         ...
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pytaskfarmer.errors import UsageError
+from pytaskfarmer.errors import FarmError, UsageError
 from pytaskfarmer.views.scaling import Timing
 from pytaskfarmer.views.words import count
 
@@ -67,15 +67,18 @@ class Table:
         open(self.path, "ab").close()
 
     def add(self, row: Sequence[str | int]) -> None:
-        """Append a row, on a line of its own also where a crash has torn the last one."""
-        with open(self.path, "a+b") as file:
-            line = _line(row)
-            if not file.seek(0, os.SEEK_END):
-                line = _line(COLUMNS) + line
-            else:
-                file.seek(-1, os.SEEK_END)
-                line = (b"" if file.read() == b"\n" else b"\n") + line
-            file.write(line)
+        """Append a row, on a line of its own also where a crash has torn the last one. Raises `FarmError`."""
+        try:
+            with open(self.path, "a+b") as file:
+                line = _line(row)
+                if not file.seek(0, os.SEEK_END):
+                    line = _line(COLUMNS) + line
+                else:
+                    file.seek(-1, os.SEEK_END)
+                    line = (b"" if file.read() == b"\n" else b"\n") + line
+                file.write(line)
+        except OSError as error:
+            raise FarmError(f"{self.path}: cannot be written: {error.strerror}.") from error
 
 
 def _line(row: Sequence[str | int]) -> bytes:

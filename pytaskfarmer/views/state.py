@@ -62,7 +62,8 @@ class State:
     """Counts of a run, its running tasks and its farmers.
 
     Every task is counted once. `held` are those that a living farmer has taken and does not run now: about to start,
-    waiting for another attempt, or just ended. `lost` ones were taken by the dead, or are named nowhere.
+    waiting for another attempt, or just ended. `lost` ones were taken by the dead, or are named nowhere; while the list
+    is being set up (not `ready`), the latter are `waiting`.
     """
 
     workdir: str
@@ -109,24 +110,24 @@ def has_books(layout: Layout) -> bool:
 
 
 def read(layout: Layout) -> State:
-    """Read the state of a run."""
+    """Read the state of a run, in the order in which tasks move, so that one which moves meanwhile is not missed."""
     known = register.read(layout)
+    waiting = set(records.ids(layout.toprocess))
+    claimed_by = list(_claims(layout))
     done = set(records.ids(layout.finished))
     failed = set(records.ids(layout.failed)) - done
-    waiting = set(records.ids(layout.toprocess)) - done - failed
+    waiting -= done | failed
     farmers: list[FarmerState] = []
     running: list[RunningTask] = []
     taken: set[int] = set()
     now = time.time()
-    for name in roster.names(layout):
-        claimed = claims.read(layout.claim(name))
-        farmer = claimed.farmer
-        if farmer is None:
-            continue
-        alive = is_alive(layout, farmer)
-        theirs = claimed.texts.keys() - done - failed - waiting
+    for name, claimed, farmer, alive in claimed_by:
+        theirs = claimed.texts.keys() - done - failed
         if alive:
             taken |= theirs
+            waiting -= theirs
+        else:
+            theirs -= waiting
         held = len(theirs - claimed.running.keys())
         farmers.append(
             FarmerState(
@@ -139,12 +140,22 @@ def read(layout: Layout) -> State:
             text = printable(claimed.texts[task_id])
             running.append(RunningTask(task_id, text, attempt, farmer.host, slot, now - began, name, alive))
     tasks = known.tasks if known else len(done | failed | waiting)
-    lost = max(0, tasks - len(done) - len(failed) - len(waiting) - len(taken))
+    ready = known is None or known.complete
+    nowhere = max(0, tasks - len(done) - len(failed) - len(waiting) - len(taken))
+    to_come, lost = (0, nowhere) if ready else (nowhere, 0)
     runs = sum(task.alive for task in running)
     return State(
         layout.root, known.source if known else "", tasks, len(done), len(failed), runs, max(0, len(taken) - runs),
-        len(waiting), lost, known is None or known.complete, tuple(running), tuple(farmers),
+        len(waiting) + to_come, lost, ready, tuple(running), tuple(farmers),
     )  # fmt: skip
+
+
+def _claims(layout: Layout) -> Iterator[tuple[str, claims.Claims, identity.Farmer, bool]]:
+    """Yield what each farmer holds, with its name, who it is, and whether it seems to live."""
+    for name in roster.names(layout):
+        claimed = claims.read(layout.claim(name))
+        if claimed.farmer is not None:
+            yield name, claimed, claimed.farmer, is_alive(layout, claimed.farmer)
 
 
 def endings(layout: Layout, ids: Container[int] | None = None) -> dict[int, tuple[str, int | str | None]]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from desk import FARM, Desk, Ended
+from desk import COMMAND, FARM, Desk, Ended
 
 SMALL_DISK = """
 mount -t tmpfs -o size=64k none disk || exit 99
@@ -70,3 +70,23 @@ def test_a_disk_that_fills_up_loses_nothing(desk: Desk, on_a_small_disk: Callabl
     assert desk.lines("ran.before")
     assert list(range(20)) == desk.ids("after/finished")
     assert {str(n): 1 for n in range(20)} == Counter(desk.lines("ran"))
+
+
+def test_a_study_whose_table_does_not_fit(desk: Desk, on_a_small_disk: Callable[[str], Ended]) -> None:
+    """A row of `scale` that the disk does not hold is an error that names the table, and nothing is left behind."""
+    desk.write("tasks.txt", "true")
+    ended = on_a_small_disk(f"fill; {COMMAND} scale tasks.txt --procs 1 --repeat 1 -o disk; echo exit $?")
+    assert "pytaskfarmer: error: disk/scaling.csv: cannot be written: No space left on device.\n" == ended.err
+    assert ["exit 2"] == ended.lines[-1:]
+    assert {"tasks.txt", "disk"} == set(os.listdir(desk.place))
+
+
+def test_a_full_disk_of_the_node_is_no_tasks_fault(desk: Desk, on_a_small_disk: Callable[[str], Ended]) -> None:
+    """Where there is no room for a task's own directory, it waits until there is, and does not fail."""
+    desk.write("tasks.txt", "true", "true")
+    room_for_one = "mount -t tmpfs -o nr_inodes=3 none disk; "
+    ended = on_a_small_disk(room_for_one + "farm tasks.txt --proc 2 -R tempdir=$PWD/disk -R setup=:")
+    told = ended.err.splitlines()
+    assert 1 == len(told)
+    assert told[0].startswith(f"pytaskfarmer: no more tasks are taken until this is over: {desk.place}/disk/")
+    assert [0, 1] == desk.ids("tasks.txt_workdir/finished")

@@ -91,3 +91,36 @@ def test_what_is_no_command_is_its_own_tasks_fault(given: Any) -> None:
     assert caught.value.command is None or caught.value.command.finish is None
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(log)
+
+
+class Failing:
+    """A runner that meets an error of the system; `worker` makes it one of workers."""
+
+    concurrency, max_tasks = 1, None
+
+    def __init__(self, number: int, *, worker: bool) -> None:
+        self._number = number
+        if worker:
+            self.worker = self.command
+
+    def command(self, task: Task, context: TaskContext) -> Command:
+        """Meet it."""
+        raise OSError(self._number, os.strerror(self._number))
+
+    request = command
+
+
+@pytest.mark.parametrize("worker", [False, True], ids=["a process", "a worker"])
+@pytest.mark.parametrize(
+    ("number", "raised"),
+    [(errno.ENOSPC, OSError), (errno.EDQUOT, OSError), (errno.ENOENT, CannotStart)],
+    ids=["no room", "quota", "no file"],
+)
+def test_a_disk_without_room_is_not_the_tasks_fault(number: int, raised: type[Exception], worker: bool) -> None:
+    """What a runner cannot do for lack of room may be tried again; any other error is why the attempt cannot start."""
+    start: Any = how(Failing(number, worker=worker))
+    log = os.open(os.devnull, os.O_WRONLY)
+    with pytest.raises(raised):
+        start(Real(), Place(Task(0, "true"), 1, 0), TaskContext(0, 1, "/", {}), log)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(log)

@@ -138,6 +138,13 @@ def test_a_pattern_without_files_is_an_error(place: Path, pattern: str) -> None:
     assert (3, f"no file matches {pattern!r} in {place}; correct the pattern, or remove the line.") == (line, message)
 
 
+@pytest.mark.parametrize("pattern", ["~/*.root", "~user/a", "$HOME/*.root", "${HOME}/a", "{a,b}.root"])
+def test_what_only_a_shell_replaces_is_named(place: Path, pattern: str) -> None:
+    """A pattern that a shell would have made another of is said to be taken as it stands."""
+    remedy = "~, $ and {} stand for themselves here, so write the paths out."
+    assert (1, f"no file matches {pattern!r} in {place}; {remedy}") == problem(f"{pattern}\n")
+
+
 def test_a_directory_that_cannot_be_listed_is_an_error(place: Path) -> None:
     """Files that nobody can list are not left out silently."""
     Path("circle").symlink_to("circle")

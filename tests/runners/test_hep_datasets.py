@@ -1,5 +1,6 @@
 """Data sets: what is read of CSV and ROOT files, what is refused, and how long they stay open."""
 
+import gzip
 import math
 import os
 from array import array
@@ -90,6 +91,25 @@ class TestCsv:
             read_csv(path, names)
         assert f"{path}{complaint}" == str(error.value)
 
+    @pytest.mark.parametrize(
+        "content", [gzip.compress(b"x\n1\n", mtime=0), "x,y\n1,2\n".encode("utf-16")], ids=["gzip", "UTF-16"]
+    )
+    def test_what_is_no_text_is_refused(self, tmp_path: Path, content: bytes) -> None:
+        """A packed file is not taken for one without events, and one in another encoding is told as what it is."""
+        path = tmp_path / "events.csv"
+        path.write_bytes(content)
+        with pytest.raises(DatasetError) as error:
+            open_dataset(str(path), None)
+        complaint = "is neither a ROOT file nor comma-separated text in UTF-8; unpack or convert it"
+        assert f"{path}: {complaint}" == str(error.value)
+
+    def test_odd_names_stay_in_one_line(self, tmp_path: Path) -> None:
+        """What a file calls its columns cannot break the line of a message."""
+        path = tmp_path / "events.csv"
+        path.write_bytes(b'"x\ny\xff"\n1 GeV\n')
+        with pytest.raises(DatasetError, match=r"line 3: x\ufffdy\ufffd is '1 GeV', expected a number$"):
+            read_csv(path)
+
     def test_can_be_asked_for_finite_numbers(self, tmp_path: Path) -> None:
         """A reader that needs finite numbers is told the line of one that is not."""
         path = tmp_path / "events.csv"
@@ -139,6 +159,14 @@ class TestRoot:
             assert 3 == len(dataset)
             dataset.close()
 
+    def test_a_colon_in_its_name_is_part_of_it(self, tmp_path: Path, root: Path) -> None:
+        """A file of which the name looks like file and tree is opened as what it is."""
+        path = tmp_path / "a.root:b.root"
+        path.write_bytes(root.read_bytes())
+        dataset = open_dataset(str(path), "events")
+        assert 10 == len(dataset)
+        dataset.close()
+
     @pytest.mark.parametrize(
         ("tree", "branches", "complaint"),
         [
@@ -174,6 +202,17 @@ class TestRoot:
             open_dataset(str(path), "events").read(0, 10)
         assert f"{path}: " in str(error.value)
         assert 1 == len(str(error.value).splitlines())
+
+    def test_torn_ntuple_is_one_line(self, tmp_path: Path) -> None:
+        """So is an RNTuple of which only what says how many entries there are is missing, and the file is closed."""
+        path = tmp_path / "torn.root"
+        with uproot.recreate(path) as file:
+            file.mkrntuple("events", {"x": "f8"}).extend({"x": np.arange(10.0)})
+        path.write_bytes(path.read_bytes()[:-250])
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(DatasetError, match=r"torn\.root: the tree 'events' cannot be read \([^\n]*\)$"):
+            open_dataset(str(path), "events")
+        assert before == len(os.listdir("/proc/self/fd"))
 
 
 class TestNames:

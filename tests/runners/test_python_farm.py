@@ -303,6 +303,7 @@ class TestAnUnfitWorker:
             ({"setup": "nowhere:f"}, "there is no module 'nowhere'"),
             ({"setup": "work:fail"}, "setup work:fail failed with TypeError"),
             ({"function": "work:pid", "concurrency": 2}, "work:pid is no `async def` function"),
+            ({"python": "false"}, "it exited with status 1 before it was ready; the log of task "),
         ],
     )
     def test_ends_the_farm_before_its_tasks_fail(
