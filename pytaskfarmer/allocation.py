@@ -12,6 +12,7 @@ from functools import cache
 _SPARE_DESCRIPTORS = 64
 _OF_PROCESS = 2  # descriptors: what tells that it has ended, and the spool of its slot
 _OF_WORKER, _OF_CALL = 3, 2  # its end, its line and its mark; the spool, and the log of a call that is not sent yet
+_SHELL_OF_SALLOC = "4294967290"  # with `use_interactive_step`: a step by name, but the place of a script
 _TASKS_PER_NODE = re.compile(r"([0-9]{1,9})(?:\(x([0-9]{1,9})\))?")
 
 
@@ -19,9 +20,10 @@ _TASKS_PER_NODE = re.compile(r"([0-9]{1,9})(?:\(x([0-9]{1,9})\))?")
 class Allocation:
     """What is known of the allocation; every fact is None outside of one.
 
-    `engine` names the batch system. `step` is None in the batch script itself. `nodes` are those of the step, or else
-    of the job, and `farmers_here` the processes that `srun` started on this node, this one included. `cpus` and `gpus`
-    are the allocation's on this node, `cpus_of_task` what a process of a step was promised.
+    `engine` names the batch system. `step` is None in the batch script itself, and in the shell of `salloc`. `nodes`
+    are those of the step, or else of the job, and `farmers_here` the processes that `srun` started on this node, this
+    one included. `cpus` and `gpus` are the allocation's on this node, `cpus_of_task` what a process of a step was
+    promised.
     """
 
     job: str | None = None
@@ -56,6 +58,8 @@ def read(environ: Mapping[str, str]) -> Allocation:
     if job is None:
         return Allocation()
     step = _word(environ, "SLURM_STEP_ID") or _word(environ, "SLURM_STEPID")
+    if step == _SHELL_OF_SALLOC:
+        step = None
     of_job = _number(environ, "SLURM_JOB_NUM_NODES") or _number(environ, "SLURM_NNODES")
     of_step = _number(environ, "SLURM_STEP_NUM_NODES") if step is not None else None
     end = _number(environ, "SLURM_JOB_END_TIME")

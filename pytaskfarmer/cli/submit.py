@@ -31,7 +31,7 @@ _SIZED_BY = ("--proc", "--cpus-per-task", "--gpus-per-task", "--mem-per-task")
 
 def _ids(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
     for value in values:
-        if len(value.split()) > 1:
+        if len(value.replace(",", " ").split()) > 1:  # of `afterok:5,6`, Slurm would wait for any end of 6
             raise UsageError(f"--after {value!r}: give each job its own --after; of a chain, name the last job only.")
     return tuple(job for value in values if (job := value.strip()))
 

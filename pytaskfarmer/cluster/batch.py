@@ -42,7 +42,7 @@ def submit(engine: Engine, plan: Plan, layout: Layout, chain: int = 1) -> tuple[
                 jobs += made
                 notes.submitted(layout, engine.name, made, link.follows)
                 link = replace(first, after=(), follows=made)
-    except (FarmError, OSError):
+    except (FarmError, OSError, KeyboardInterrupt):
         _withdraw(engine, jobs)
         raise
     return tuple(jobs)

@@ -8,7 +8,8 @@ A chain is a row of jobs that were all submitted at once, each of which waits fo
 that ended. So nothing that happens to a job, its node or its script can break the chain, and a site that forbids
 submitting from within jobs is no obstacle. What remains to be done is to end it early, which needs no luck: a job that
 finds the list done, or that nothing has ended in its time, cancels the jobs after it. If it was killed before it could,
-the next one looks first, and does the same. A chain also ends where its last job was cancelled, as far as the batch
+the next one looks first, and does the same; one that gets a TERM leaves it to the next one, too, since Slurm may be
+about to run it again, as after a preemption. A chain also ends where its last job was cancelled, as far as the batch
 system still knows that: cancelling all of it is for `pytaskfarmer cancel`.
 
 Others may wait for a chain, and then for its last job, since nobody knows beforehand which one will end the list. So of
@@ -113,7 +114,7 @@ class Leader:
             self._end_chain("the farmers cannot start")
         elif after.done:
             self._end_chain(_LIST_DONE, done=True)
-        elif after.ended <= before.ended:
+        elif after.ended <= before.ended and not told_to_end:
             self._end_chain("no task has ended in this job")
         elif verdict == WORK_LEFT and not told_to_end and self._may_run_again():
             return self._requeue(verdict)

@@ -7,8 +7,11 @@ by `exec`, and that passes on what it gets.
 
 Farmers are one step, also a single one: of a task that runs out of memory outside of a step, Slurm makes a job that is
 OUT_OF_MEMORY, whatever its exit status. There is never a step for a task. `--no-kill` lets the farmers of other nodes
-go on when a node fails, and `--kill-on-bad-exit=0` when a farmer dies; `--cpu-bind=none` leaves every CPU of the job on
-its node to the farmer, which binds tasks itself. With `--overlap`, a task may use `srun` as well.
+go on when a node fails, `--kill-on-bad-exit=0` when a farmer dies, and `--wait=0` when one has ended, however long ago;
+`--cpu-bind=none` leaves every CPU of the job on its node to the farmer, which binds tasks itself. With `--overlap`, a
+task may use `srun` as well. `--export=ALL` gives farmers the environment that the job has: `srun` would take away even
+its PATH, where that was all `sbatch` left. `--mpi=none` keeps a task that is an MPI program from taking itself for a
+rank of the step.
 """
 
 import contextlib
@@ -24,7 +27,10 @@ from pytaskfarmer.cluster import program
 from pytaskfarmer.cluster.contract import PATIENCE, BatchError, Plan, Sight, State, as_clock, outer_environment
 from pytaskfarmer.errors import UsageError
 
-_STEP = ("srun", "--kill-on-bad-exit=0", "--no-kill", "--overlap", "--cpu-bind=none")
+_STEP = (
+    *("srun", "--kill-on-bad-exit=0", "--wait=0", "--no-kill"),
+    *("--overlap", "--cpu-bind=none", "--export=ALL", "--mpi=none"),
+)
 _PENDING = {"PENDING", "REQUEUED", "REQUEUE_FED"}
 _HELD = {"REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 _ENDED = {
@@ -58,13 +64,13 @@ class Slurm:
         return "\n".join(["#!/bin/bash", *lines, "", f"exec {command}", ""])
 
     def submit(self, script: str, plan: Plan) -> tuple[str, ...]:
-        """Hand the script to `sbatch`, once for each farmer; after a refusal, those submitted so far are cancelled."""
+        """Hand the script to `sbatch`, once for each farmer; after a refusal, or Ctrl-C, those so far are cancelled."""
         environ = _outside(os.environ)
         jobs: list[str] = []
         try:
             for _ in range(plan.farmers):
-                jobs.append(_submit(script, environ))  # noqa: PERF401 - what there is so far matters below
-        except BatchError:
+                jobs.append(_submit(script, plan, environ))  # noqa: PERF401 - what there is so far matters below
+        except (BatchError, KeyboardInterrupt):
             if jobs:
                 self.cancel(jobs)
             raise
@@ -78,7 +84,7 @@ class Slurm:
         """Ask `squeue`, whose one answer has all there is to know."""
         words = ["squeue", "--noheader", "--states=all", "--format=%i|%F|%T|%r", f"--jobs={','.join(jobs)}"]
         try:
-            answer = program.ask(words, patience=patience) if jobs else program.Answer(0, "", "")
+            answer = program.ask(words, _unfiltered(), patience=patience) if jobs else program.Answer(0, "", "")
         except BatchError:
             return dict.fromkeys(jobs, Sight(State.UNKNOWN))
         if answer.status and "Invalid job id" not in answer.err:
@@ -94,7 +100,7 @@ class Slurm:
         """Ask `scancel`, for all at once: the last one first, so that none starts because the one before it is gone."""
         if not jobs:
             return
-        answer = program.ask(["scancel", *reversed(jobs)])
+        answer = program.ask(["scancel", *reversed(jobs)], _unfiltered())
         known = ("Invalid job id", "already completing or completed")
         refusals = [
             line for line in answer.err.splitlines() if line.strip() and not any(word in line for word in known)
@@ -191,14 +197,21 @@ def _outside(environ: Mapping[str, str]) -> dict[str, str]:
     if "SLURM_JOB_ID" not in environ:
         return outer_environment(environ)
     kept = {name: environ[name] for name in _OF_THE_USER & environ.keys()}
-    return outer_environment(environ, prefixes=("SLURM",)) | kept
+    return outer_environment(environ, prefixes=("SLURM", "SRUN")) | kept
 
 
-def _submit(script: str, environ: Mapping[str, str]) -> str:
-    answer = program.ask(["sbatch", "--parsable"], environ, stdin=script)
+def _unfiltered() -> dict[str, str]:
+    """Return the environment without the user's defaults, which may hide jobs, or let `scancel` wait for a yes."""
+    return outer_environment(os.environ, prefixes=("SQUEUE_", "SCANCEL_"))
+
+
+def _submit(script: str, plan: Plan, environ: Mapping[str, str]) -> str:
+    # Also on the command line: SBATCH_ACCOUNT and its like in the environment override the lines of a script.
+    options = [word for key, value in _directives(plan) for word in shlex.split(_directive(key, value))[1:]]
+    answer = program.ask(["sbatch", "--parsable", *options], environ, stdin=script)
     if answer.status:
         raise BatchError(f"sbatch refused the job: {answer.complaint}")
-    match = _JOB.fullmatch(answer.out.strip())
+    match = _JOB.fullmatch(answer.out.strip().rpartition("\n")[2])  # some sites greet first
     if match is None:
         raise BatchError(f"sbatch printed {answer.out.strip()!r}, which is no job id; `squeue --me` shows your jobs.")
     sys.stderr.write(answer.err)  # what the site has to say to its users

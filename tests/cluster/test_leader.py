@@ -137,6 +137,17 @@ def test_a_chain_ends_without_progress(begun: Farm) -> None:
     assert ["cancel 3"] == engine.asked
 
 
+def test_a_job_that_is_told_to_end_leaves_the_chain(begun: Farm) -> None:
+    """Slurm may be about to run it again, as after a preemption; if not, the next job sees that nothing has ended."""
+    chain(begun)
+    engine = Scripted({"3": State.PENDING, "4": State.PENDING})
+    assert 3 == lead(begun, engine, "exit 3 # TERM")
+    assert [] == engine.asked
+    assert 3 == lead(begun, engine, f"touch {begun.directory}/started", job="3")
+    assert ["cancel 4"] == engine.asked
+    assert not (begun.directory / "started").exists()
+
+
 def test_of_a_chain_whose_list_is_done_the_last_job_stays(begun: Farm) -> None:
     """A job that finds nothing left starts no farmer and says how the list has ended; so does the last of the chain."""
     chain(begun)

@@ -261,6 +261,20 @@ def test_odd_names_survive_the_script(slurm: Cluster, farm: Farm, tmp_path: Path
     odd.balance(1, "finished")
 
 
+def test_what_is_asked_stands_above_the_defaults_of_the_user(
+    slurm: Cluster, farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable such as SBATCH_TIMELIMIT, which beats the lines of a script, counts only where nothing is asked."""
+    for name, value in {"ACCOUNT": "usual", "TIMELIMIT": "5", "OUTPUT": "/nowhere", "NO_REQUEUE": "1"}.items():
+        monkeypatch.setenv(f"SBATCH_{name}", value)
+    farm.write(["true"])
+    (job,) = submit(farm, "--time=2h", "--requeue=2", "--job-name=it's $5 #1", "--sbatch=hold")
+    facts = slurm.job(job)
+    expected = {"Account": "usual", "TimeLimit": "02:00:00", "StdOut": farm.layout.job_output(job), "Requeue": "1"}
+    assert expected == {key: facts[key] for key in expected}
+    assert "it's $5 #1\n" == slurm.ask("squeue", "--noheader", f"--jobs={job}", "--format=%j")
+
+
 @pytest.mark.timeout(120)
 def test_time_limits(slurm: Cluster, tmp_path: Path, wait_until: Callable[..., None]) -> None:
     """Tasks go back to the list at the time limit, announced to script or step, or by nothing but its TERM."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from farm_driver import Farm
 from slurm_cluster import MEMORY_A_NODE, Cluster, submit
 
+from pytaskfarmer import allocation
+
 EAT = "python3 -c 'x = bytearray({} << 20); import time; time.sleep(5)'"
 
 
@@ -30,6 +32,15 @@ def test_cpus_of_the_allocation_are_dealt_out(slurm: Cluster, farm: Farm) -> Non
     assert "; 2 slots; " in said(farm, job)
     assert {"1 0", "1 1"} == set((farm.directory / "seen").read_text().splitlines())
     farm.balance(6, "finished")
+
+
+def test_the_shell_of_salloc_is_no_task() -> None:
+    """Where it runs in a step of its own on the first node, it has the node's share of the job, like a script."""
+    job = {"SLURM_JOB_ID": "5", "SLURM_CPUS_ON_NODE": "128", "SLURM_CPUS_PER_TASK": "2", "SLURM_JOB_NUM_NODES": "4"}
+    step = {"SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_TASKS_PER_NODE": "1", "SLURM_NODEID": "0"}
+    shell = allocation.read(job | step | {"SLURM_STEP_ID": "4294967290"})
+    assert (None, 4, 128) == (shell.step, shell.nodes, allocation.cpus(shell, range(256)))
+    assert 2 == allocation.cpus(allocation.read(job | step | {"SLURM_STEP_ID": "0"}), range(256))
 
 
 def test_more_cpus_than_the_allocation_has(slurm: Cluster, farm: Farm) -> None:

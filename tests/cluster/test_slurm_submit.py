@@ -3,6 +3,7 @@
 import os
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,8 +47,8 @@ def test_a_plain_script() -> None:
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive
 
-exec srun --kill-on-bad-exit=0 --no-kill --overlap --cpu-bind=none --nodes=1 --ntasks-per-node=1 \
-/venv/bin/python farm 'it'"'"'s'
+exec srun --kill-on-bad-exit=0 --wait=0 --no-kill --overlap --cpu-bind=none --export=ALL --mpi=none \
+--nodes=1 --ntasks-per-node=1 /venv/bin/python farm 'it'"'"'s'
 """
     assert expected == Slurm().render(PLAN)
 
@@ -231,7 +232,7 @@ def test_jobs_are_noted_as_they_are_submitted(fake: Fake, capfd: pytest.CaptureF
     assert [(), ("1",), (), ("3",)] == [job.follows for job in known.jobs.values()]
     found = [directives((programs / f"script{n}").read_text())["dependency"] for n in (1, 2, 3, 4)]
     assert ["afterok:99", "afterany:1", "afterok:99", "afterany:3"] == found
-    assert "--parsable\n" == (programs / "words").read_text()
+    assert (programs / "words").read_text().startswith("--parsable --job-name=tasks.txt --chdir=")
 
 
 def test_a_refusal_takes_back_what_was_submitted(fake: Fake, capfd: pytest.CaptureFixture[str]) -> None:
@@ -244,6 +245,25 @@ def test_a_refusal_takes_back_what_was_submitted(fake: Fake, capfd: pytest.Captu
     assert "7\n" == (programs / "cancelled").read_text()
 
 
+@pytest.mark.parametrize(("farmers", "chain"), [(2, 1), (1, 2)])
+def test_an_interrupt_takes_back_what_was_submitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, farmers: int, chain: int
+) -> None:
+    """After Ctrl-C no job is left of which nobody was told."""
+    asked: list[str] = []
+
+    def ask(words: Sequence[str], *_: object, **__: object) -> program.Answer:
+        asked.append(" ".join(words[:2]))
+        if 2 == asked.count("sbatch --parsable"):
+            raise KeyboardInterrupt
+        return program.Answer(0, "7\n", "")
+
+    monkeypatch.setattr(program, "ask", ask)
+    with pytest.raises(KeyboardInterrupt):
+        batch.submit(Slurm(), replace(PLAN, farmers=farmers), Layout(str(tmp_path)), chain)
+    assert ["sbatch --parsable"] * 2 + ["scancel 7"] == asked
+
+
 @pytest.mark.parametrize("words", ["Submitted batch job 7", "", "7 8", "-1"])
 def test_garbage_is_no_job(fake: Fake, capfd: pytest.CaptureFixture[str], words: str) -> None:
     """An answer that is no job id is an error that says where to look."""
@@ -253,8 +273,8 @@ def test_garbage_is_no_job(fake: Fake, capfd: pytest.CaptureFixture[str], words:
 
 
 def test_what_a_site_says_is_passed_on(fake: Fake, capfd: pytest.CaptureFixture[str]) -> None:
-    """A notice of the site's on stderr reaches the user, and the job is submitted."""
-    fake(sbatch="echo 'sbatch: your quota ends soon' >&2; echo 7")
+    """A notice of the site's on stderr reaches the user; the id is the last line, whatever greeting stands before."""
+    fake(sbatch="echo 'sbatch: your quota ends soon' >&2; echo; echo Welcome to Site 3; echo 7")
     assert 0 == submit()
     out, err = capfd.readouterr()
     assert "7\n" == out
@@ -282,12 +302,14 @@ def test_a_job_inherits_nothing_of_the_job_around_it(fake: Fake, monkeypatch: py
     programs = fake(sbatch="env > seen; echo 7")
     monkeypatch.setenv("SLURM_JOB_ID", "3")
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "100")
+    monkeypatch.setenv("SRUN_CPUS_PER_TASK", "2")
     monkeypatch.setenv("PYTASKFARMER_FARMER", "somebody")
     monkeypatch.setenv("PROC_NUMBER", "5")
     assert ("7",) == Slurm().submit("", PLAN)
     seen = dict(line.split("=", 1) for line in (programs / "seen").read_text().splitlines() if "=" in line)
     assert "/nonexistent" == seen["SLURM_CONF"]
-    assert set() == seen.keys() & {"SLURM_JOB_ID", "SLURM_MEM_PER_NODE", "PYTASKFARMER_FARMER", "PROC_NUMBER"}
+    around = {"SLURM_JOB_ID", "SLURM_MEM_PER_NODE", "SRUN_CPUS_PER_TASK", "PYTASKFARMER_FARMER", "PROC_NUMBER"}
+    assert set() == seen.keys() & around
 
 
 @pytest.mark.parametrize(
@@ -303,6 +325,7 @@ def test_a_job_inherits_nothing_of_the_job_around_it(fake: Fake, monkeypatch: py
         (["--proc=0"], "0 slots cannot run anything"),
         (["--nodes=0"], "--nodes"),
         (["--time=0"], "--time 0: a job needs some time"),
+        (["--after=5,6"], "--after '5,6': give each job its own --after"),
     ],
 )
 def test_what_cannot_be_obeyed_is_not_submitted(
@@ -344,6 +367,19 @@ def test_cancel_leaves_out_what_has_ended(fake: Fake, capfd: pytest.CaptureFixtu
     assert 0 == main(["cancel", "tasks.txt"])
     assert "pytaskfarmer: 2 jobs cancelled: 6 7\n" == capfd.readouterr().out
     assert "7 6\n" == (programs / "cancelled").read_text()
+
+
+def test_filters_of_the_user_hide_no_job(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables that narrow what `squeue` lists, or let `scancel` ask back, are not for us."""
+    monkeypatch.setenv("SQUEUE_PARTITION", "another")
+    monkeypatch.setenv("SCANCEL_INTERACTIVE", "true")
+    layout = Layout(os.path.abspath("tasks.txt_workdir"))
+    notes.prepare(layout)
+    notes.submitted(layout, "slurm", ["5"])
+    squeue = "env | grep -q ^SQUEUE_ || echo '5|5|RUNNING|None'"
+    programs = fake(squeue=squeue, scancel='env | grep -q ^SCANCEL_ || echo "$*" > cancelled')
+    assert ["5"] == batch.cancel(layout)
+    assert "5\n" == (programs / "cancelled").read_text()
 
 
 @pytest.mark.parametrize("squeue", ["exit 1", "echo 'connect failure' >&2; exit 1"])
