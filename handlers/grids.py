@@ -2,7 +2,7 @@
 
 Values are words, quoted as for a shell, or ranges of integers, `1..1000` or `0..100..5`, both ends included. As in a
 shell, a range may go down (`3..1`), and `001..100` keeps its zeros. A range is never a list in memory, so that a grid
-of ten million tasks is as cheap to start as one of ten.
+of ten million tasks needs no more memory than one of ten.
 """
 
 import re

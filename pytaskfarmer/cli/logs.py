@@ -18,7 +18,7 @@ EndingOf = Callable[[int], str | None]
 @click.command("logs", short_help="Print what tasks have printed.")
 @click.argument("workdir")
 @click.argument("ids", nargs=-1, type=int, metavar="[ID]...")
-@click.option("--all", "everything", is_flag=True, help="Print the output of all tasks, under a heading each.")
+@click.option("--all", "everything", is_flag=True, help="Print the output of all tasks, every attempt under a heading.")
 @click.option("--failed", is_flag=True, help="Print the output of the tasks that failed, under a heading each.")
 @click.option("--attempts", is_flag=True, help="Print all attempts at each task, not only the latest one.")
 def command(workdir: str, ids: tuple[int, ...], everything: bool, failed: bool, attempts: bool) -> int:

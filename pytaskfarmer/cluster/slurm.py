@@ -27,10 +27,7 @@ from pytaskfarmer.cluster import program
 from pytaskfarmer.cluster.contract import PATIENCE, BatchError, Plan, Sight, State, as_clock, outer_environment
 from pytaskfarmer.errors import UsageError
 
-_STEP = (
-    *("srun", "--kill-on-bad-exit=0", "--wait=0", "--no-kill"),
-    *("--overlap", "--cpu-bind=none", "--export=ALL", "--mpi=none"),
-)
+_STEP = shlex.split("srun --kill-on-bad-exit=0 --wait=0 --no-kill --overlap --cpu-bind=none --export=ALL --mpi=none")
 _PENDING = {"PENDING", "REQUEUED", "REQUEUE_FED"}
 _HELD = {"REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 _ENDED = {

@@ -120,6 +120,7 @@ def _watch(farmer: int, forwarded: set[signal.Signals]) -> int:
         if pid and os.WIFSTOPPED(status):
             if suspending:
                 suspending = False
+                _write(_SHOW_CURSOR if sys.stderr.isatty() else "")
                 os.kill(os.getpid(), signal.SIGSTOP)
                 os.kill(farmer, signal.SIGCONT)
         elif pid and os.WIFEXITED(status):
@@ -150,6 +151,10 @@ def _kill_children() -> None:
 
 
 def _tell(line: str) -> None:
+    before = _SHOW_CURSOR + "\n" if sys.stderr.isatty() else ""  # a live line was there
+    _write(f"{before}pytaskfarmer: {line}\n")
+
+
+def _write(text: str) -> None:
     with contextlib.suppress(OSError):
-        before = _SHOW_CURSOR + "\n" if sys.stderr.isatty() else ""  # a live line was there
-        print(f"{before}pytaskfarmer: {line}", file=sys.stderr, flush=True)
+        print(text, end="", file=sys.stderr, flush=True)

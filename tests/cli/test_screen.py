@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from desk import FARM, Desk
+from desk import COMMAND, FARM, Desk
 
 HOST = socket.gethostname().split(".")[0]
 
@@ -130,6 +130,35 @@ def test_status_after_a_kill(desk: Desk, wait_until: Callable[..., None]) -> Non
         "farmers:",
         f"  {HOST} pid N  dead  began T ago  1 task lost",
     ] == plain(desk.look("status", "tasks.txt").out)
+
+
+def test_status_of_a_list_that_is_being_set_up(desk: Desk) -> None:
+    """Tasks that a farmer has not written into the books yet wait, and are not lost."""
+    desk.write("tasks.txt", "true", "true")
+    desk.farm("tasks.txt")
+    desk.write("tasks.txt_workdir/finished", "0 true")
+    register = desk / "tasks.txt_workdir/tasklist.json"
+    register.write_text(json.dumps({**json.loads(register.read_text()), "state": "expanding"}))
+    assert [
+        "tasks.txt_workdir: 2 tasks",
+        "  1 finished, 0 failed, 0 running, 0 held, 1 waiting",
+        "  the list is still being set up",
+    ] == desk.look("status", "tasks.txt").lines
+
+
+def test_status_of_a_task_that_moves_meanwhile(desk: Desk) -> None:
+    """A task that is taken and ends while `status` reads the list has finished for it, and is not lost."""
+    desk.write("tasks.txt", "true", "true")
+    desk.farm("tasks.txt")
+    waiting, finished = desk / "tasks.txt_workdir/toprocess", desk / "tasks.txt_workdir/finished"
+    finished.write_text("")
+    waiting.unlink()
+    os.mkfifo(waiting)
+    status = desk.start(COMMAND, "status", "tasks.txt")
+    with open(waiting, "w") as still:  # it reads
+        finished.write_text("1 true\n")
+        still.write("0 true\n")
+    assert "  1 finished, 0 failed, 0 running, 0 held, 1 waiting\n" in desk.end(status).out
 
 
 def test_status_of_a_suspended_farmer(desk: Desk, wait_until: Callable[..., None]) -> None:

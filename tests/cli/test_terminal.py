@@ -189,3 +189,18 @@ def test_interrupt_from_the_keyboard(desk: Desk, terminal: Terminal, wait_until:
     assert 3 == status
     assert "stopped by SIGINT\r\n1 running task went back to the list\r\n" in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h")
+
+
+def test_a_suspended_farmer_leaves_the_cursor_to_the_shell(
+    desk: Desk, terminal: Terminal, wait_until: Callable[..., None]
+) -> None:
+    """After Ctrl-Z the cursor, which the live line hides, is seen at the shell's prompt."""
+    desk.write("tasks.txt", "true", "sleep 100")
+    farmer = terminal.run(desk, "tasks.txt", "-n", "1")
+    wait_until(lambda: BAR in terminal.read(), state=lambda: terminal.seen)
+    farmer.send_signal(signal.SIGTSTP)
+    wait_until(lambda: psutil.Process(farmer.pid).status() == psutil.STATUS_STOPPED)
+    assert terminal.read().endswith("\x1b[?25h")
+    farmer.send_signal(signal.SIGCONT)
+    farmer.send_signal(signal.SIGINT)
+    assert 3 == terminal.end(farmer)[0]
