@@ -4,6 +4,7 @@ A slice that is listed twice was tried again: the later one counts. Of a slice t
 counts, and workers begin behind that.
 """
 
+import itertools
 import os
 from collections.abc import Iterator
 
@@ -73,9 +74,9 @@ class Earlier:
         os.replace(draft, desk.done)
 
     def pieces(self, task_id: int) -> Iterator[Piece]:
-        """Yield what a slice had handed over when it was stopped, once or more often."""
-        for result in self._stopped.get(task_id, ()):
-            yield from travel.pieces_of(result.read() or b"")[0]
+        """Yield what a slice had handed over when it was stopped, once or more often, in the order of its calls."""
+        stopped = (travel.pieces_of(result.read() or b"")[0] for result in self._stopped.get(task_id, ()))
+        yield from sorted(itertools.chain.from_iterable(stopped), key=lambda piece: piece.first)
 
     @property
     def has_chunks(self) -> bool:

@@ -81,6 +81,7 @@ class Pool:
         self._streams: WeakSet[Stream[Any]] = WeakSet()
         self._feeders: list[threading.Thread] = []
         self._closed = False
+        self._lock = threading.RLock()  # of these three: one thread may begin a stream while another ends the pool
         self._caller = Caller(wish)
         named = workdir is not None or self._caller.keeps
         self._chunks = Chunks(self._caller.session, self._caller.root, named=named, alone=timeout is not None)
@@ -199,15 +200,17 @@ class Pool:
         window = max(_WINDOW, 2 * _CHUNKS_A_WORKER * self._caller.workers * size)
         stream: Stream[_Result] = Stream(self, number, self._retries, self._on_error, ordered=ordered, window=window)
         self._chunks.announce(number, func, self._chunks.pack_function(func), ONE, size)
-        self._streams.add(stream)
         feeder = threading.Thread(
             target=_feed,
             args=(stream, self._chunks, func, iter(iterable), size),
             name="pytaskfarmer feeder",
             daemon=True,
         )
-        self._feeders = [*(thread for thread in self._feeders if thread.is_alive()), feeder]
-        feeder.start()
+        with self._lock:
+            self._check_open()
+            feeder.start()
+            self._streams.add(stream)
+            self._feeders = [*(thread for thread in self._feeders if thread.is_alive()), feeder]
         return stream
 
     # -- the end
@@ -218,7 +221,15 @@ class Pool:
 
     def close(self) -> None:
         """Take no more calls."""
+        self._close()
+
+    def _close(self) -> tuple[Stream[Any], ...]:
+        """Take no more calls, and return the streams that there are."""
         self._closed = True
+        if not self._caller.session.outbox.is_ours:
+            return ()  # in a forked child, their locks may be held by threads that are not there
+        with self._lock:
+            return tuple(self._streams)
 
     def join(self) -> None:
         """Wait until all calls have ended, and the workers with them. Raises ValueError if the pool is still open."""
@@ -226,7 +237,8 @@ class Pool:
             raise ValueError("Pool is still running")
         if self._caller.session.reads:
             raise RuntimeError("cannot join current thread: a callback is called by the one that reads results")
-        for stream in tuple(self._streams):
+        self._caller.session.outbox.check_owner()
+        for stream in self._close():
             stream.hurry()
         for feeder in self._feeders:
             feeder.join()
@@ -238,8 +250,7 @@ class Pool:
         self._terminate()
 
     def _terminate(self, *, failed: bool = False) -> None:
-        self._closed = True
-        for stream in tuple(self._streams):
+        for stream in self._close():
             stream.close()
         self._caller.close(at_once=True, failed=failed)
 

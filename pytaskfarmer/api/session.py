@@ -8,9 +8,10 @@ A slice whose worker died is over for the books: it has failed. What it had hand
 executing is to blame; and the calls beside it go to the list again as slices of their own.
 """
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pytaskfarmer.api import travel, verdicts
 from pytaskfarmer.api.deaths import death
@@ -80,10 +81,22 @@ class Session:
     def submit(self, job: Job, slices: Sequence[Slice]) -> None:
         """Let slices of a job be called. Raises `BrokenPool` if the farm has ended, and in a forked child."""
         self.outbox.check_owner()
-        with self._lock:
+        with self._in_one_piece():
             self._expect(job, len(slices))
             self._listing.add(slices)
         self._list_more()
+
+    @contextlib.contextmanager
+    def _in_one_piece(self) -> Iterator[None]:
+        """Hold the lock. If this is interrupted, as by Ctrl-C, nobody knows what is listed, and all calls fail."""
+        try:
+            with self._lock:
+                yield
+        except (BrokenPool, OSError):
+            raise
+        except BaseException:
+            self._break("interrupted while calls were listed; make another one")
+            raise
 
     def _expect(self, job: Job, slices: int) -> None:
         if self._over is not None:
@@ -92,7 +105,7 @@ class Session:
 
     def _list_more(self) -> None:
         try:
-            with self._lock:
+            with self._in_one_piece():
                 if not self._listing.list_more():
                     return
         except OSError as error:

@@ -17,6 +17,7 @@ from typing import Any
 from pytaskfarmer.api.faults import BrokenPool
 from pytaskfarmer.api.request import JobLine, Slice
 from pytaskfarmer.api.session import Session
+from pytaskfarmer.api.waiting import call_back
 
 _SHORT = 64
 
@@ -48,7 +49,10 @@ class _Item:
         self.outcomes: list[Outcome] = [(True, None)] * asked.count
 
     def settle(self) -> None:
-        """Resolve the future."""
+        """Resolve the future, whatever its callbacks raise."""
+        call_back(self._resolve)
+
+    def _resolve(self) -> None:
         try:
             if not self.single:
                 self.future.set_result(self.outcomes)

@@ -78,16 +78,16 @@ class AsyncResult(Generic[_Value]):
     def _count(self, calls: int) -> None:
         self._left -= calls
         if self._progress is not None:
-            _call(self._progress, len(self._values) - self._left, len(self._values))
+            call_back(self._progress, len(self._values) - self._left, len(self._values))
         if not self._left:
             self._finish()
 
     def _finish(self) -> None:
         fault = self._fault()
         if fault is None and self._callback is not None:
-            _call(self._callback, self._value())
+            call_back(self._callback, self._value())
         elif fault is not None and self._error_callback is not None:
-            _call(self._error_callback, fault)
+            call_back(self._error_callback, fault)
         self._done.set()
 
     # -- asked by the caller
@@ -128,7 +128,7 @@ class AsyncResult(Generic[_Value]):
         return values  # type: ignore[no-any-return]
 
 
-def _call(function: Callable[..., object], *arguments: object) -> None:
+def call_back(function: Callable[..., object], *arguments: object) -> None:
     """Call what the caller has given us; it must not end the thread that reads results."""
     try:
         function(*arguments)

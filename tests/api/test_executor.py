@@ -341,6 +341,16 @@ class TestCompany:
         logged.disabled = False
         assert 2 == later[0].result(10)
 
+    def test_a_callback_that_exits(self, one: Executor, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Is told as any exception of a thread, and ends neither the calls beside it, nor later ones."""
+        told: list[type[BaseException]] = []
+        monkeypatch.setattr(threading, "excepthook", lambda about: told.append(about.exc_type))
+        first, second = (one.submit(pass_through, gate.path, word=word) for word in ("first", "second"))
+        first.add_done_callback(lambda _: sys.exit(1))
+        gate.open(2)
+        assert ["first", "second", "third"] == [first.result(10), second.result(10), one.submit(same, "third").result()]
+        assert [SystemExit] == told
+
 
 class TestTurns:
     def test_cancelled_calls_never_run(self, one: Executor, gate: Gate, tmp_path: Path) -> None:

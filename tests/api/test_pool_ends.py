@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from weakref import WeakSet
 
 import called
 import psutil
@@ -80,6 +82,78 @@ def test_the_farm_is_told_something_while_another_thread_ends_it(monkeypatch: py
         farm.poke()
         ending.join(30)
         assert ([False], True) == (closed, pipe.closed)
+
+
+class Doing:
+    """A function or an argument that does something while it is packed."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._act = act
+
+    def __call__(self) -> None:
+        """Be a function, which is never called."""
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        self._act()
+        return type, (0,)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda pool, doing: pool.map_async(called.square, [doing]),
+        lambda pool, doing: list(pool.imap(doing, [1])),
+    ],
+)
+def test_calls_that_are_packed_while_another_thread_ends_the_pool(call: Callable[[Pool, Doing], object]) -> None:
+    """Raise `BrokenPool`, as those do that are listed."""
+    pool = Pool(1)
+
+    def end() -> None:
+        ending = threading.Thread(target=pool.terminate)
+        ending.start()
+        ending.join(30)
+
+    with pytest.raises(BrokenPool):
+        call(pool, Doing(end))
+
+
+class Growing(WeakSet[Any]):
+    """A set into which another thread is about to put something while it is read."""
+
+    def __init__(self, elements: Iterable[object], meanwhile: Callable[[], object]) -> None:
+        super().__init__(elements)
+        self._meanwhile = meanwhile
+
+    def __iter__(self) -> Iterator[Any]:
+        for element in super().__iter__():
+            self._meanwhile()
+            yield element
+
+
+def test_a_stream_begins_while_another_thread_ends_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool is ended nevertheless, and the stream raises that it was."""
+    pool = Pool(1)
+    first = pool.imap(called.square, iter(int, 1))
+    packing, ending, told = threading.Event(), threading.Event(), []
+
+    def begin() -> None:
+        try:
+            next(pool.imap(Doing(lambda: (packing.set(), ending.wait(30))), [1]))
+        except (BrokenPool, ValueError) as error:
+            told.append(str(error))
+
+    def meanwhile() -> None:
+        ending.set()
+        beginning.join(0.2)
+
+    monkeypatch.setattr(pool, "_streams", Growing([first], meanwhile))
+    beginning = threading.Thread(target=begin)
+    beginning.start()
+    assert packing.wait(30)
+    pool.terminate()
+    beginning.join(30)
+    assert ["Pool not running"] == told
 
 
 def test_a_pool_that_cannot_be_made(tmp_path: Path) -> None:
@@ -177,7 +251,7 @@ with Pool(1) as pool:
 
 
 FORKS = """
-import os, signal, sys, warnings
+import os, signal, sys, threading, warnings
 import called
 from pytaskfarmer import BrokenPool, Pool
 from pytaskfarmer.api.local import LocalFarm
@@ -202,7 +276,8 @@ next(stream)
 
 def use():
     for call in (
-        lambda: pool.map(called.square, [2]), lambda: pool.imap(called.square, [2]), lambda: pool.apply(len, "a")
+        lambda: pool.map(called.square, [2]), lambda: pool.imap(called.square, [2]), lambda: pool.apply(len, "a"),
+        lambda: (pool.close(), pool.join()),
     ):
         try:
             call()
@@ -219,9 +294,18 @@ def drop():
     global pool
     del pool
 
+def hold():
+    with stream._changed:
+        held.set()
+        over.wait(30)
+
 leave = lambda: pool.__exit__(None, None, None)
 for child in (lambda: None, use, make, drop, lambda: pool.terminate(), lambda: os._exit(0), leave):
+    held, over = threading.Event(), threading.Event()
+    threading.Thread(target=hold).start()
+    held.wait()
     assert 0 == forked(child)
+    over.set()
     assert [4] == pool.map(called.square, [2])
 pool.terminate()
 print("well")
@@ -317,6 +401,23 @@ def test_a_strange_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [None] == pool.map(print, ["a"])
         patch.setattr(sys, "stdout", None)
         assert [None] == pool.map(print, ["a"])
+
+
+def test_ctrl_c_while_calls_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks the pool, which cannot know which are listed: no call waits for ever, or gets the value of another."""
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with Pool(1) as pool:
+        before = pool.apply_async(called.wait, (60,))
+        with monkeypatch.context() as patch:
+            patch.setattr(pool._caller.session.outbox, "list", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pool.apply_async(called.square, (2,))
+        for call in (lambda: before, lambda: pool.apply_async(called.square, (3,))):
+            with pytest.raises(BrokenPool, match="interrupted"):
+                call().get(5)
 
 
 def test_the_pool_s_directory_vanishes(tmp_path: Path, no_leftovers: Path) -> None:

@@ -19,8 +19,14 @@ import called
 import pytest
 
 from pytaskfarmer import Pool, WorkerDied
+from pytaskfarmer.api import travel
+from pytaskfarmer.api.desk import Desk
+from pytaskfarmer.api.earlier import Earlier
+from pytaskfarmer.api.request import JobLine, Place, Slice
 from pytaskfarmer.errors import UsageError
+from pytaskfarmer.task import Attempt, Outcome, Task
 from pytaskfarmer.workdir.layout import Layout
+from pytaskfarmer.workdir.results import Results
 
 pytestmark = pytest.mark.usefixtures("no_leftovers")
 
@@ -191,6 +197,22 @@ def test_again_and_again(
     found = times(tmp_path / "notes")
     assert set(range(40)) == found.keys()
     assert sum(found.values()) <= 40 + 3 * 2, found
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_chunk_that_was_stopped_twice(order: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had handed over each time comes in the order of its calls, whatever that of the files is."""
+    desk = Desk(str(tmp_path))
+    Path(desk.jobs).write_text(JobLine(0, Place(0, 0)).line())
+    Path(desk.list).write_text(Slice(0, Place(0, 0), 0, 0, 6).line() + "\n")
+    for first, farmer in ((0, "first"), (2, "second")):
+        results = Results(desk.layout, farmer)
+        stopped = Attempt(Task(0, ""), 1, 0, Outcome.STOPPED, -15, start=float(first), duration=1.0)
+        results.keep(stopped, b"".join(travel.values_pieces(["a", "b"], first, first)))
+        results.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", lambda _: ["first", "second"][::order])
+        assert [0, 2] == [piece.first for piece in Earlier(desk).pieces(0)]
 
 
 def test_results_that_are_there(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import called
 import pytest
@@ -54,6 +55,37 @@ def test_lambdas_as_arguments_and_results(pool: Pool) -> None:
     offset = 4
     assert [9] == pool.map(lambda function: function(5), [lambda x: x + offset])
     assert 12 == pool.apply(lambda x: lambda y: x * y, (3,))(4)
+
+
+def test_classes_with_slots(pool: Pool) -> None:
+    """Have them in a worker, too, where they are made anew; and their instances come back."""
+
+    class Point:
+        __slots__ = ("__secret", "x")
+
+        def __init__(self, x: int) -> None:
+            self.x, self.__secret = x, -x
+
+        def all(self) -> tuple[int, int, bool]:
+            return self.x, self.__secret, hasattr(self, "__dict__")
+
+    @dataclass(slots=True)
+    class Named(Point):
+        x: int
+        name: str = "a"
+
+    class Pair(NamedTuple):
+        x: Point
+        y: Point
+
+    def moved(point: Any) -> tuple[Any, Any]:
+        point.x += 1
+        return point, point.all()
+
+    point, told = pool.apply(moved, (Point(1),))
+    assert (2, -1, False) == point.all() == told
+    assert 3 == pool.apply(lambda pair: pair._replace(x=pair.y), (Pair(Point(2), Point(3)),)).x.x
+    assert (Named(2), Named(3)) == pool.apply(lambda named: (named, type(named)(3)), (Named(2),))
 
 
 def test_calls_do_not_share_objects(pool: Pool) -> None:
