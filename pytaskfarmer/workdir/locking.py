@@ -317,8 +317,8 @@ class LeaseLock:
             self._lease.acquire(timeout=0)
         except Timeout:
             return False
-        except RuntimeError as error:  # filelock got no thread to refresh the lease: the node is full for now
-            self.release()
+        except (RuntimeError, ExceptionGroup) as error:
+            self.release()  # filelock got no thread to refresh it, and may have failed to let go: the node is full
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), self.path) from error
         return True
 
