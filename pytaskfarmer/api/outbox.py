@@ -4,8 +4,7 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 from pytaskfarmer.api import variables
@@ -48,25 +47,24 @@ class Outbox:
         if not self.is_ours:
             raise BrokenPool(f"this belongs to process {self._owner}, and this one is its fork; make another one here")
 
-    @contextmanager
-    def _opened(self) -> Iterator[None]:
-        """Keep other threads from writing to the files, and from closing them."""
-        self.check_owner()
-        with self._lock:
-            if self._calls.closed:
-                raise BrokenPool("the farm has ended before this call was listed")
-            yield
+    def _check_open(self) -> None:
+        if self._calls.closed:
+            raise BrokenPool("the farm has ended before this call was listed")
 
     def pack(self, data: bytes) -> Place:
         """Append to the file of calls."""
-        with self._opened():
+        self.check_owner()
+        with self._lock:
+            self._check_open()
             place = Place(self._calls.tell(), len(data))
             _with_name(self._calls, self._calls.write, data)
         return place
 
     def flush(self) -> None:
         """Let workers see what was packed."""
-        with self._opened():
+        self.check_owner()
+        with self._lock:
+            self._check_open()
             _with_name(self._calls, self._calls.flush)
 
     def announce(self, line: JobLine) -> None:
@@ -74,15 +72,19 @@ class Outbox:
 
         Raises `UsageError` in a module that a worker imports: its own workers would import it, too, and so on.
         """
+        self.check_owner()
         if variables.unpacking():
             raise UsageError('a module makes calls while it is imported; let it do that `if __name__ == "__main__":`.')
-        with self._opened():
+        with self._lock:
+            self._check_open()
             _with_name(self._calls, self._calls.flush)
             _append(self._jobs, line.line())
 
     def list(self, slices: Sequence[Slice]) -> None:
         """Make tasks of slices, whose calls are packed. Raises OSError, and none is listed then."""
-        with self._opened():
+        self.check_owner()
+        with self._lock:
+            self._check_open()
             _with_name(self._calls, self._calls.flush)
             _append(self._list, "".join(asked.line() + "\n" for asked in slices))
 

@@ -8,10 +8,10 @@ A slice whose worker died is over for the books: it has failed. What it had hand
 executing is to blame; and the calls beside it go to the list again as slices of their own.
 """
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pytaskfarmer.api import travel, verdicts
 from pytaskfarmer.api.deaths import death
@@ -26,6 +26,8 @@ from pytaskfarmer.api.request import JobLine, Slice
 from pytaskfarmer.api.verdicts import Job, Jobs
 from pytaskfarmer.task import Outcome
 from pytaskfarmer.workdir.results import Following, Result
+
+_Value = TypeVar("_Value")
 
 _MANY, _MOMENT = 40, 0.002
 _STOPPED = "the farm was stopped before this call had ended"
@@ -81,17 +83,18 @@ class Session:
     def submit(self, job: Job, slices: Sequence[Slice]) -> None:
         """Let slices of a job be called. Raises `BrokenPool` if the farm has ended, and in a forked child."""
         self.outbox.check_owner()
-        with self._in_one_piece():
-            self._expect(job, len(slices))
-            self._listing.add(slices)
+        self._in_one_piece(self._take_in, job, slices)
         self._list_more()
 
-    @contextlib.contextmanager
-    def _in_one_piece(self) -> Iterator[None]:
-        """Hold the lock. If this is interrupted, as by Ctrl-C, nobody knows what is listed, and all calls fail."""
+    def _take_in(self, job: Job, slices: Sequence[Slice]) -> None:
+        self._expect(job, len(slices))
+        self._listing.add(slices)
+
+    def _in_one_piece(self, act: Callable[..., _Value], *arguments: object) -> _Value:
+        """Do this under the lock. If it is interrupted, as by Ctrl-C, nobody knows what is listed: all calls fail."""
         try:
             with self._lock:
-                yield
+                return act(*arguments)
         except (BrokenPool, OSError):
             raise
         except BaseException:
@@ -105,9 +108,8 @@ class Session:
 
     def _list_more(self) -> None:
         try:
-            with self._in_one_piece():
-                if not self._listing.list_more():
-                    return
+            if not self._in_one_piece(self._listing.list_more):
+                return
         except OSError as error:
             self._break(f"calls cannot be listed: {error}")
         else:
