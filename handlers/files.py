@@ -16,6 +16,7 @@ from pytaskfarmer.task import decode, encode, printable
 
 from . import rows
 from .fields import Fields
+from .naming import no_option
 from .rows import Row
 
 _NAMES = ("file", "name", "stem", "dir", "index")
@@ -145,9 +146,9 @@ def _negated(brackets: re.Match[str]) -> str:
 def _values(path: str, index: int) -> dict[str, str]:
     directory, name = os.path.split(path)
     return {
-        "file": f"./{path}" if path.startswith("-") else path,
+        "file": no_option(path),
         "name": name,
         "stem": os.path.splitext(name)[0],
-        "dir": directory or ".",
+        "dir": no_option(directory or "."),
         "index": str(index),
     }

@@ -26,6 +26,8 @@ class Naming:
             raise ValueError(f"output has a brace that makes no field: {self.text}; write a field as {{stem}}")
         if split and not {"index", "first"} & set(self.names):
             raise ValueError("output needs {index}, else every piece of an input has the same output")
+        if "output" in self.names:
+            raise ValueError("output cannot have the field {output}, which is itself; use {stem}, or a column")
         if _MERGING.search(self.text):
             raise ValueError("output needs a sign between a number and what is beside it, as in {stem}_{index}")
 
@@ -38,13 +40,15 @@ class Outputs:
     """The outputs of a list as it is read, of which no two may be the same, nor one be among the list's `inputs`.
 
     Inputs are told apart by the outputs of their first pieces, and remembered by those unless their place in the list
-    is in the name: the pieces of two inputs are the same only where their first ones are (`Naming.check`).
+    is in the name: the pieces of two inputs are the same only where their first ones are (`Naming.check`). That is not
+    true where the name has `columns` of the list, which may hold anything: then every piece is remembered.
     """
 
-    def __init__(self, naming: Naming, inputs: Iterable[str]) -> None:
+    def __init__(self, naming: Naming, inputs: Iterable[str], *, columns: bool) -> None:
         self._naming = naming
         self._inputs = {_same(path) for path in inputs}
-        self._seen: set[int] | None = None if "file_index" in naming.names else set()
+        self._columns = columns
+        self._seen: set[int] | None = set() if columns or "file_index" not in naming.names else None
 
     def next(self, index: int, values: Mapping[str, str]) -> str:
         """Return the output of the piece `index` of an input.
@@ -58,10 +62,10 @@ class Outputs:
                 raise ValueError("its output would be the file itself; set the option output to another name")
             told = f"its output {output!r} is also an input of the list"
             raise ValueError(f"{told}; set the option output to other names")
-        if self._seen is not None and index == 0:
+        if self._seen is not None and (index == 0 or self._columns):
             if known in self._seen:
-                told = f"its output {output!r} is also that of an input above"
-                raise ValueError(f"{told}; put {{file_index}} into the option output")
+                told = f"its output {output!r} is also that of {'a task' if self._columns else 'an input'} above"
+                raise ValueError(f"{told}; put {{file_index}} into the option output{', last' * self._columns}")
             self._seen.add(known)
         return output
 

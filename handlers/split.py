@@ -75,7 +75,7 @@ class Split:
     Without `events` and `events_column`, events are counted if they need be: the entries of a tree in .root files, the
     lines but for the header in .csv and .tsv files, the events in .hepmc files. Inputs are counted when a work
     directory begins, from the directory in which the command is typed. Memory: 16 bytes an input that is counted, 70 if
-    there is an `{output}`, and as many again where that has no `{file_index}`.
+    there is an `{output}`, and as many again where that has no `{file_index}`, or a task where it has a column.
     """
 
     ALL: ClassVar[str] = ""
@@ -119,7 +119,10 @@ class Split:
 
     def tasks(self, tasklist: Tasklist) -> Iterator[str]:
         """Yield the command of each piece. Raises `TasklistError` for an input that cannot be split."""
-        outputs = Outputs(self._output, self._paths(tasklist)) if "output" in self._fields.names else None
+        outputs = None
+        if "output" in self._fields.names:
+            columns = bool(set(self._output.names) - {*_MADE, *self.COUNTS})
+            outputs = Outputs(self._output, self._paths(tasklist), columns=columns)
         for place, row in enumerate(self._inputs(tasklist)):
             path = row.values[self._input_column]
             if not path:
@@ -191,7 +194,13 @@ class Split:
 def _parts(place: int, path: str) -> dict[str, str]:
     directory, name = os.path.split(path)
     stem, suffix = os.path.splitext(name)
-    return {"input": no_option(path), "file_index": str(place), "dir": directory or ".", "stem": stem, "suffix": suffix}
+    return {
+        "input": no_option(path),
+        "file_index": str(place),
+        "dir": no_option(directory or "."),
+        "stem": stem,
+        "suffix": suffix,
+    }
 
 
 def _positive(option: str, value: int | None) -> int | None:

@@ -125,6 +125,8 @@ def container(
     for word in env:
         if not _VARIABLE.fullmatch(word.partition("=")[0]):
             raise ValueError(f"env: {word!r} is neither a variable's NAME nor NAME=VALUE")
+        if word.startswith(("PROC_NUMBER=", "PYTASKFARMER_")) and "=" in word:
+            raise ValueError(f"env cannot set {word.partition('=')[0]}, which is the farmer's")
     scratch = Scratch.wanted(tempdir, keep)
     if scratch and workdir:
         raise ValueError("tempdir and workdir are two places to begin in; keep one of them")

@@ -11,7 +11,7 @@ from pytaskfarmer.plugins.contracts import Command, TaskContext
 
 from . import engines
 from .engines import Engine, Launch
-from .scratch import Scratch
+from .scratch import Scratch, filled
 
 _ROCM = ("GPU_DEVICE_ORDINAL", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 _OF_EVERY_TASK = frozenset({"PROC_NUMBER", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", *_ROCM})
@@ -91,9 +91,13 @@ def check_volumes(volumes: tuple[str, ...]) -> None:
 
 
 def from_here(volumes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the volumes with absolute sources: a relative one may be something else than a path for an engine."""
+    """Return the volumes with absolute sources: a relative one may be something else than a path for an engine.
+
+    `~` and `$NAME` are replaced in them. Raises `ValueError` where the environment has no NAME.
+    """
     here = os.getcwd()
-    return tuple(os.path.join(here, volume) for volume in volumes)
+    parts = (volume.partition(":") for volume in volumes)
+    return tuple("".join((os.path.join(here, filled("volumes", source)), *rest)) for source, *rest in parts)
 
 
 def surroundings(context: TaskContext) -> dict[str, str | None]:

@@ -166,13 +166,18 @@ class Scratch:
 
 
 def expanded(option: str, path: str) -> str:
-    """Return `path` with `~` and `$NAME` replaced, absolute. Raises `ValueError` where the environment has no NAME."""
+    """Return what `filled` returns, absolute."""
+    return os.path.abspath(filled(option, path))
+
+
+def filled(option: str, path: str) -> str:
+    """Return `path` with `~` and `$NAME` replaced. Raises `ValueError` where the environment has no NAME."""
     whole = os.path.expandvars(os.path.expanduser(path))
     if "$" in whole:
         raise ValueError(
             f"{option} is {path!r}, and the environment lacks a variable of it; set it or name another path"
         )
-    return os.path.abspath(whole)
+    return whole
 
 
 def _node_local() -> str:

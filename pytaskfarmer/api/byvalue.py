@@ -1,9 +1,9 @@
 """How what no worker can import travels: by value, as cloudpickle packs it, except for four things.
 
 Functions of `__main__` find their variables in one namespace, see `variables`. What `functools.cache` and `lru_cache`
-have made travels with an empty cache, where cloudpickle would send a name. Classes keep their slots, where it would
-make instances with a dictionary, which could not come back. And an open file cannot travel, where it would send the
-content.
+have made travels with an empty cache, where cloudpickle would send a name. Classes keep their full names and their
+slots, where it would make instances with a dictionary, which could not come back. And an open file cannot travel, where
+it would send the content.
 """
 
 import functools
@@ -37,17 +37,23 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             return _cached, (thing.__wrapped__, thing.cache_parameters())
         elif isinstance(thing, _FILES) and thing is not sys.stdout and thing is not sys.stderr:
             raise TypeError(f"cannot pickle the open file {getattr(thing, 'name', '')!r}")
-        elif isinstance(thing, type) and (slots := vars(thing).get("__slots__")):
-            return _with_slots(super().reducer_override(thing), slots)
+        elif isinstance(thing, type):
+            return _with_facts(super().reducer_override(thing), thing)
         return super().reducer_override(thing)
 
 
-def _with_slots(made: Any, slots: object) -> Any:
-    """Return how a class is made that has its slots; to set `__slots__` later, as cloudpickle does, makes none."""
+def _with_facts(made: Any, kind: type) -> Any:
+    """Return how a class is made that has its full name and its slots, which nobody can set later.
+
+    cloudpickle leaves out the former, by which `homecoming` knows it, and sets the latter later, which makes none.
+    """
     if not isinstance(made, tuple) or made[0].__name__ != "_make_skeleton_class":
         return made
-    make, (kind, name, bases, namespace, *others), *rest = made
-    return make, (kind, name, bases, {**namespace, "__slots__": slots}, *others), *rest
+    make, (maker, name, bases, facts, *others), *rest = made
+    facts = {**facts, "__qualname__": kind.__qualname__}
+    if slots := vars(kind).get("__slots__"):
+        facts["__slots__"] = slots
+    return make, (maker, name, bases, facts, *others), *rest
 
 
 def _cached(function: Callable[..., object], parameters: dict[str, Any]) -> Callable[..., object]:

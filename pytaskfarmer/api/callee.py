@@ -5,6 +5,7 @@ costs the call that was executing, whose number stands on the pad, and at most o
 megabytes have been handed over, the rest of the slice is left for another time, since the farmer has to hold it all.
 """
 
+import functools
 import hashlib
 import os
 import random
@@ -18,13 +19,14 @@ from pytaskfarmer.api import heritage, kinship, request, travel
 from pytaskfarmer.api.desk import Desk
 from pytaskfarmer.api.faults import CannotTravel
 from pytaskfarmer.api.request import JobLine, Place, Slice
-from pytaskfarmer.api.variables import Variables
+from pytaskfarmer.api.variables import Kept, Variables
 from pytaskfarmer.errors import FarmError
 from pytaskfarmer.worker import TaskFacts
 
 _HAND_OVER = 0.001
 _MOST_AT_A_TIME = 1 << 26
 _MOST_FUNCTIONS = 100
+_MOST_WITH_FUNCTIONS = 1 << 26  # bytes
 
 Pieces = Generator[bytes, None, bytes | None]
 
@@ -49,7 +51,8 @@ class Callee:
         self._calls = os.open(desk.calls, os.O_RDONLY | os.O_CLOEXEC)
         sys.argv[:] = travel.unpack(self._bytes(Place(*argv)))
         self._jobs = open(desk.jobs, "rb")
-        self._functions: dict[int, Callable[[], Callable[[Any], object]]] = {}
+        self._job = functools.lru_cache(_MOST_FUNCTIONS)(self._find_job)
+        self._functions: dict[tuple[Place, str], tuple[Callable[[], Callable[[Any], object]], list[Kept]]] = {}
         self._offsets = array("q")
         self._learned = 0
         self._done = _begun(desk.done)
@@ -71,32 +74,40 @@ class Callee:
         pad = task.pad.cast("q")
         pad[0], pad[1] = 1, asked.start
         try:
-            call = self._function(asked.job)
+            call, kept = self._function(asked.job)
             first = asked.first + asked.start
             what = f"one of the arguments of the calls {first} to {first + asked.count - 1}"
-            chunk = self._read(asked.chunk, what)[asked.start : asked.stop]
+            chunk = self._read(asked.chunk, what, kept or None)[asked.start : asked.stop]
         except BaseException as error:
             return travel.fault_piece(error, asked.start, asked.count)
         if self._seed is not None:
             call = _planted(call, self._seed, asked.first, pad)
         return (yield from _outcomes(call, chunk, asked, pad))
 
-    def _function(self, number: int) -> Callable[[Any], object]:
-        """Return the function of a job; a copy of its own for each slice, if it has a state that calls may change."""
-        if number in self._functions:
-            return self._functions[number]()
-        job, kept = self._job(number), list[dict[str, object]]()
+    def _function(self, number: int) -> tuple[Callable[[Any], object], list[Kept]]:
+        """Return the function of a job, and its variables; a copy of its own for each slice if calls may change it."""
+        job = self._job(number)
+        key = (job.function, job.how)
+        if key in self._functions:
+            make, kept = self._functions[key]
+            return make(), kept
+        self._make_room(job.function.size)
+        kept = []
         function = self._read(job.function, "the function", kept)
         call = _caller(function, job.how)
-        if len(self._functions) > _MOST_FUNCTIONS:
-            self._functions.clear()
         if travel.is_stateless(function):
-            self._functions[number] = lambda: call
+            self._functions[key] = (lambda: call), kept
         else:
-            self._functions[number] = lambda: _caller(self._read(job.function, "the function", kept), job.how)
-        return call
+            self._functions[key] = (lambda: _caller(self._read(job.function, "the function", kept), job.how)), kept
+        return call, kept
 
-    def _job(self, number: int) -> JobLine:
+    def _make_room(self, size: int) -> None:
+        """Let all functions go, if they are many, or if it was much that came with them."""
+        sizes = [place.size for place, _ in self._functions]
+        if len(sizes) >= _MOST_FUNCTIONS or sum(sizes) + size > _MOST_WITH_FUNCTIONS:
+            self._functions.clear()
+
+    def _find_job(self, number: int) -> JobLine:
         if number >= len(self._offsets) or self._offsets[number] < 0:
             self._learn()
         self._jobs.seek(self._offsets[number])
@@ -111,7 +122,7 @@ class Callee:
             self._offsets[number] = self._learned
             self._learned += len(line)
 
-    def _read(self, place: Place, what: str, kept: list[dict[str, object]] | None = None) -> Any:
+    def _read(self, place: Place, what: str, kept: list[Kept] | None = None) -> Any:
         data = self._bytes(place)
         try:
             return self._variables.unpack(data, kept)

@@ -76,7 +76,7 @@ class Chunks:
             if differ(known.likeness, like):
                 self._warn(func)
             like = known.likeness
-        self._session.outbox.announce(JobLine(number, self._session.outbox.pack(packed), how, size, name, like))
+        self._session.outbox.announce(JobLine(number, self._session.outbox.pack_once(packed), how, size, name, like))
 
     def submit(self, job: Job, chunks: Sequence[Chunk]) -> None:
         """Let chunks be called, as far as that was not done before. Raises `UsageError` as `announce` does."""

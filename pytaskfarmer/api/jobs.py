@@ -133,6 +133,7 @@ class _Jobs:
         return JobFarm(load(self.engine), plan, options.root, slots)
 
 
+@dataclass(frozen=True)  # again, so that errors name this class
 class Slurm(_Jobs):
     """Farmers in Slurm jobs."""
 
@@ -140,6 +141,7 @@ class Slurm(_Jobs):
     engine = "slurm"
 
 
+@dataclass(frozen=True)
 class GridEngine(_Jobs):
     """Farmers in Grid Engine jobs."""
 

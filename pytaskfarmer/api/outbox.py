@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from pytaskfarmer.api.forking import keep_from_children
 from pytaskfarmer.api.request import JobLine, Place, Slice
 from pytaskfarmer.errors import UsageError
 
+_MOST_PACKED = 100  # things that are packed once
+
 
 class Outbox:
     """The files that one caller appends to, from any thread. Raises `UsageError` if another caller has them.
@@ -25,6 +28,7 @@ class Outbox:
     def __init__(self, desk: Desk) -> None:
         self._owner = os.getpid()
         self._lock = threading.RLock()
+        self._packed: dict[bytes, Place] = {}
         self._jobs = open(desk.jobs, "ab", buffering=0)
         try:
             fcntl.flock(self._jobs, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -58,6 +62,17 @@ class Outbox:
             self._check_open()
             place = Place(self._calls.tell(), len(data))
             _with_name(self._calls, self._calls.write, data)
+        return place
+
+    def pack_once(self, data: bytes) -> Place:
+        """Append to the file of calls what is not there yet, as far as is known of the last things."""
+        self.check_owner()
+        digest = hashlib.sha256(data).digest()
+        with self._lock:
+            place = self._packed.pop(digest, None) or self.pack(data)
+            self._packed[digest] = place
+            if len(self._packed) > _MOST_PACKED:
+                del self._packed[next(iter(self._packed))]
         return place
 
     def flush(self) -> None:

@@ -1,8 +1,8 @@
 """How functions, arguments and results travel: as pickles, by reference where the other side can import them.
 
 cloudpickle sends by value what cannot be imported there: lambdas, closures, and what `__main__` defines; see `byvalue`.
-A class that was sent that way is recognised when an instance comes back. What plain pickle can send is left to it,
-which is faster.
+A class that was sent that way is recognised when an instance comes back, see `homecoming`. What plain
+pickle can send is left to it, which is faster.
 
 A result is a sequence of pieces, each a header that says of which calls it is and how long it is, and a pickle. So one
 that a worker's death has torn is recognised, and one that cannot be unpacked costs no more than its own calls.
@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
+from pytaskfarmer.api import homecoming
 from pytaskfarmer.api.faults import CannotTravel, RemoteError, RemoteTraceback
 from pytaskfarmer.worker.wire import LARGEST_RESULT
 
@@ -64,10 +65,11 @@ def pack_each(things: Sequence[object], what: Callable[[int], str]) -> bytes:
     """Return a sequence as bytes. Raises `CannotTravel` for the first thing that cannot; `what` names it."""
     try:
         return pack(things, "")
-    except CannotTravel:
-        for number, thing in enumerate(things):
-            pack(thing, what(number))
-        raise
+    except CannotTravel as error:
+        fault = error
+    for number, thing in enumerate(things):
+        pack(thing, what(number))
+    raise fault
 
 
 def unpack(data: bytes | bytearray | memoryview) -> Any:
@@ -118,7 +120,7 @@ def _checked(packed: bytes, what: str) -> bytes:
 def values_from(piece: Piece) -> list[object]:
     """Return the values of a piece. Raises `CannotTravel`."""
     try:
-        values: list[object] = pickle.loads(piece.content)
+        values: list[object] = homecoming.load(piece.content)
     except BaseException as error:
         raise CannotTravel(f"a result cannot be unpacked in the caller: {_told(error)}") from error
     return values
@@ -129,7 +131,7 @@ def fault_piece(error: BaseException, place: int, count: int = 1) -> bytes:
     text = "".join(traceback.format_exception(type(error), error, _of_the_call(error)))
     try:
         packed = pack(_explained(error), "")
-        if not isinstance(unpack(packed), Exception):  # many only fail there; SystemExit would end the caller
+        if not isinstance(homecoming.load(packed), Exception):  # many only fail there; SystemExit would end the caller
             raise TypeError
     except BaseException:
         packed = pack(RemoteError(_told(error)), "")
@@ -140,7 +142,7 @@ def fault_from(piece: Piece) -> BaseException:
     """Return the exception of `fault_piece`, with the traceback as its cause."""
     packed, text = unpack(piece.content)
     try:
-        error: BaseException = unpack(packed)
+        error: BaseException = homecoming.load(packed)
     except BaseException as problem:
         error = RemoteError(f"an exception that cannot be unpacked in the caller: {_told(problem)}")
     error.__cause__ = RemoteTraceback(text)

@@ -49,7 +49,8 @@ class GuardLink:
     def keep(self, descriptor: int | None) -> None:
         """Let the guard hold an open file for as long as it lives."""
         if self._line is not None and descriptor is not None:
-            socket.send_fds(self._line, [b"."], [descriptor])
+            with contextlib.suppress(ConnectionError):  # it has died, and TERM is on its way to us
+                socket.send_fds(self._line, [b"."], [descriptor])
 
 
 def under_guard(farm: Callable[[GuardLink], int]) -> int:

@@ -175,6 +175,129 @@ print("well")
     assert "well\n" == run(source)
 
 
+CLASSES = """
+import enum
+from pytaskfarmer import Pool
+scale = 1
+
+class Level(enum.Enum):
+    LOW = 1
+
+class Shape:
+    registry = {}
+    def __init_subclass__(cls):
+        Shape.registry[cls.__name__] = cls
+
+class Circle(Shape):
+    made, seen = 0, []
+    def __init__(self, size):
+        Circle.made += 1
+        self.size, self.level = size, Level.LOW
+    def scaled(self):
+        return self.size * scale
+
+class Odd(Exception):
+    heard = 0
+    def __init__(self, text):
+        Odd.heard += 1
+        super().__init__(text)
+"""
+
+
+def test_results_leave_the_caller_s_classes_alone(run: Run) -> None:
+    """A class of the script stays as it is, with its attributes and what its methods see, whatever comes back."""
+    source = f"""{CLASSES}
+def refuse(size):
+    Odd.heard = 100
+    raise Odd(size)
+
+first, seen = Circle(7), Circle.seen
+with Pool(2) as pool:
+    scale = 5
+    circles = pool.map(Circle, range(3), 1)
+    scale = 6
+    assert [0, 6, 12, 42] == [circle.scaled() for circle in (*circles, first)]
+    assert Circle.made == 1 and Circle.seen is seen and Shape.registry == {{"Circle": Circle}}
+    assert all(type(circle) is Circle and circle.level is Level.LOW for circle in circles)
+    try:
+        pool.map(refuse, [1])
+    except Odd as error:
+        assert type(error) is Odd and Odd.heard == 1, Odd.heard
+print("well")
+"""
+    assert "well\n" == run(source)
+
+
+def test_results_of_an_earlier_script_are_of_this_one_s_classes(run: Run, tmp_path: Path) -> None:
+    """What a named directory returns again is of the classes that have the same names now, also of nested ones."""
+    source = f"""{CLASSES}
+class Outer:
+    class Level(enum.Enum):
+        LOW = 2
+    class Circle(Circle):
+        pass
+
+def work(size):
+    return Circle(size), Outer.Circle(size), Outer.Level.LOW, Odd("well")
+
+with Pool(1, workdir={str(tmp_path / "named")!r}) as pool:
+    ((circle, nested, level, odd),) = pool.map(work, [3])
+print(type(circle) is Circle, circle.level is Level.LOW, type(nested) is Outer.Circle, type(odd) is Odd)
+print(level is Outer.Level.LOW)
+"""
+    assert ["True True True True\nTrue\n"] * 2 == [run(source), run(source)]
+
+
+def test_functions_and_arguments_share_variables(run: Run) -> None:
+    """A method of what was passed and the function that calls it see the same variables of the script."""
+    source = """
+from pytaskfarmer import Pool
+stats, missing, factor = {"asked": 0}, object(), 1
+
+class Store:
+    def get(self):
+        stats["asked"] += 1
+        return missing
+    def scaled(self):
+        return 2 * factor
+
+def ask(store):
+    global factor
+    factor += 9
+    return store.get() is missing, stats["asked"], store.scaled()
+
+with Pool(1) as pool:
+    print(pool.map(ask, [Store(), Store()], 1), pool.map(lambda store: store.scaled(), [Store()]))
+    factor = 3
+    print(pool.map(lambda store: store.scaled(), [Store()]))
+"""
+    assert "[(True, 1, 20), (True, 2, 38)] [2]\n[6]\n" == run(source)
+
+
+def test_initializers_that_set_attributes(run: Run) -> None:
+    """What an initializer sets on a function or a class, calls find, whatever they bring along."""
+    source = """
+from pytaskfarmer import Pool
+
+class Model:
+    table, cache = None, {}
+    @classmethod
+    def load(cls, size):
+        cls.table = list(range(size))
+        cls.cache["size"] = size
+        look.factor = 3
+    def work(self, x):
+        return Model.table[x], Model.cache["size"], look(x)
+
+def look(x):
+    return look.factor * x
+
+with Pool(1, Model.load, (5,)) as pool:
+    print(pool.map(Model().work, [1, 2], 1), pool.map(look, [4]), Model.table, Model.cache, hasattr(look, "factor"))
+"""
+    assert "[(1, 5, 3), (2, 5, 6)] [12] None {} False\n" == run(source)
+
+
 def test_initializers_of_nested_pools(run: Run) -> None:
     """A pool within a call has variables of its own."""
     source = f"""{VARIABLES}

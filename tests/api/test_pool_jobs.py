@@ -200,3 +200,10 @@ def test_what_grid_engine_does_not_have_is_refused_in_the_words_of_python() -> N
         GridEngine(nodes=2)
     with pytest.raises(ValueError, match=r"^qos='long': .*partition names a queue"):
         GridEngine(qos="long")
+
+
+@pytest.mark.parametrize("kind", [Slurm, GridEngine])
+def test_a_wrong_argument(kind: Callable[..., object]) -> None:
+    """The error names what the caller has written."""
+    with pytest.raises(TypeError, match=rf"^{kind.__name__}\.__init__\(\) got an unexpected keyword argument 'node'"):
+        kind(node=2)

@@ -1,5 +1,7 @@
 """A stream of calls takes no more memory the longer it is: not here, not in the farm, and not in its workers."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import called
@@ -18,6 +20,11 @@ def resident() -> list[int]:
     guards = [each for each in psutil.Process().children() if "pytaskfarmer.api.host" in each.cmdline()]
     family = [psutil.Process(), *guards, *(child for guard in guards for child in guard.children(recursive=True))]
     return [process.memory_info().rss for process in family]
+
+
+def adding(data: bytes) -> Callable[[int], int]:
+    """Return a function that brings these data along."""
+    return lambda x: x + len(data)
 
 
 @pytest.mark.parametrize(
@@ -51,3 +58,20 @@ def test_large_results_of_a_stream(tmp_path: Path) -> None:
         after = resident()
     assert {4 * MEGABYTE} == sizes
     assert all(late - early < 60 * MEGABYTE for early, late in zip(before, after, strict=True)), (before, after)
+
+
+def test_functions_with_much_data(tmp_path: Path) -> None:
+    """A function that is mapped again and again brings its data once, and of others only the last ones stay."""
+    data = os.urandom(4 * MEGABYTE)
+    with Pool(1, workdir=tmp_path / "named") as pool:
+        lengths = {pool.map(adding(data), [1])[0] for _ in range(3)}
+        before = resident()
+        lengths |= {pool.map(adding(data), [1])[0] for _ in range(40)}
+        after = resident()
+        packed = sum(path.stat().st_size for path in (tmp_path / "named").rglob("*") if path.is_file())
+        lengths |= {pool.map(adding(os.urandom(4 * MEGABYTE)), [1])[0] for _ in range(40)}
+        others = resident()
+    assert {4 * MEGABYTE + 1} == lengths
+    assert packed < 5 * MEGABYTE
+    assert all(late - early < 8 * MEGABYTE for early, late in zip(before, after, strict=True)), (before, after)
+    assert all(late - early < 100 * MEGABYTE for early, late in zip(after, others, strict=True)), (after, others)

@@ -2,11 +2,14 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from farm_driver import Farm, Started, alive
+
+from pytaskfarmer.farm.guard import GuardLink
 
 WaitUntil = Callable[..., None]
 
@@ -16,6 +19,14 @@ DAEMONS = (
 ORPHANS = "(trap '' TERM; bash -c 'echo $$ > pid.1; mv pid.1 up.1; sleep 60; sleep 60' &); sleep 60"
 CLEANED = "env -i setsid -f bash -c 'echo $$ > pid.2; mv pid.2 up.2; exec sleep 60'; sleep 60"
 """The last one has thrown away the environment by which it could be found."""
+
+
+def test_a_farmer_survives_a_guard_that_dies_as_it_begins() -> None:
+    """What it would ask of a dead guard is no error: the guard's death makes it stop in the ordinary way."""
+    guards_end, farmers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    guards_end.close()
+    with farmers_end:
+        GuardLink(farmers_end).keep(0)
 
 
 class TestDeath:

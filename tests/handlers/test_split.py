@@ -272,6 +272,30 @@ class TestOutputs:
         options["output"] = "{file_index}_{stem}_{index}.root"
         assert 9 == len(tasks("x/a.root\nb.root\ny/a.root\n", **options))
 
+    @pytest.mark.parametrize(
+        ("content", "output"),
+        [
+            ("input,tag\nzee.root,1_x\nzee_1.root,x\n", "{stem}_{index}_{tag}.txt"),
+            ("input,tag\na.root,1_x\na_0.root,x\n", "{stem}_{file_index}_{tag}_{index}.txt"),
+        ],
+    )
+    def test_columns_may_make_pieces_the_same(self, content: str, output: str) -> None:
+        """What a column adds to a number may be the name of another piece; this is an error, too."""
+        options: dict[str, Any] = {"events": 2, "events_per_task": 1, "name": "l.csv"}
+        line, message = problem(content, output=output, **options)
+        assert line == 3
+        assert message.endswith("is also that of a task above; put {file_index} into the option output, last.")
+        del options["name"]
+        assert 4 == len(set(tasks(content, "l.csv", output="{stem}_{index}_{tag}_{file_index}", **options)))
+
+    def test_an_output_is_not_made_of_itself(self) -> None:
+        """The field {output} is for the command only."""
+        assert "which is itself; use {stem}" in refusal(output="{output}.root", command="{input} {output}")
+
+    def test_a_directory_is_no_option(self) -> None:
+        """Nor does a directory that begins with a dash become one."""
+        assert ["sim ./-d/a ./-d/a.out"] == tasks("-d/a\n", command="sim {input} {dir}/{stem}.out")
+
     def test_spellings_of_one_output_are_the_same(self) -> None:
         """Outputs are compared as paths."""
         assert 2 == problem("a\n./a\n", events=1, output="o/{dir}/{stem}")[0]

@@ -81,6 +81,8 @@ def test_the_engine_is_found(install: Install, tmp_path: Path, programs: list[st
         ({"image": ""}, "image is empty; name the image"),
         ({"volumes": ("/a:/b", "/c")}, "volumes: '/c' is not of the form SOURCE:DESTINATION"),
         ({"volumes": (":/c",)}, "volumes: ':/c' is not"),
+        ({"volumes": ("$NOWHERE/a:/b",)}, "volumes is '$NOWHERE/a', and the environment lacks a variable of it"),
+        ({"env": ("A=1", "PROC_NUMBER=9")}, "env cannot set PROC_NUMBER, which is the farmer's"),
         ({"env": ("A", "1B=2")}, "env: '1B=2' is neither a variable's NAME nor NAME=VALUE"),
         ({"tempdir": True, "workdir": "/w"}, "tempdir and workdir are two places"),
         ({"keep": "failed"}, "keep is about the directories of tasks; it needs tempdir = true"),
@@ -161,10 +163,11 @@ class TestEveryEngine:
         """A relative one is meant from where the farmer is, and never the name of a volume that an engine keeps."""
         install("shifter", "podman-hpc", "ch-run", "podman", "apptainer")
         monkeypatch.chdir(tmp_path)
-        words = command(engine=engine, volumes=("data:/data", "../b:/b:ro", "/z:/z")).argv
+        monkeypatch.setenv("HOME", "/h")
+        words = command(engine=engine, volumes=("data:/data", "../b:/b:ro", "/z:/z", "~/e:/e", "$HOME/f:/f")).argv
 
         volumes = [word.removeprefix("--volume=") for word in words if ":/" in word]
-        assert [f"{tmp_path}/data:/data", f"{tmp_path}/../b:/b:ro", "/z:/z"] == volumes
+        assert [f"{tmp_path}/data:/data", f"{tmp_path}/../b:/b:ro", "/z:/z", "/h/e:/e", "/h/f:/f"] == volumes
 
     def test_leaves_its_tidying_to_the_farmer_or_does_it(self, install: Install, engine: str) -> None:
         """Where containers are no descendants, one is removed by its name unless its program ended with 0."""
