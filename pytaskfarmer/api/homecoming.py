@@ -47,13 +47,19 @@ class _Unpickler(pickle.Unpickler):
         self, kind: type, name: str, bases: Sequence[type], facts: dict[str, Any], number: str, *more: Any
     ) -> type:
         known = self._find(number, facts.get("__module__"), facts.get("__qualname__", name))
-        return known or self._theirs._make_skeleton_class(kind, name, bases, facts, number, *more)
+        if known is not None:
+            return known
+        made: type = self._theirs._make_skeleton_class(kind, name, bases, facts, number, *more)
+        return made
 
     def _enum(
         self, bases: Sequence[type], name: str, path: str, members: dict[str, Any], module: str, number: str, *more: Any
     ) -> type:
         known = self._find(number, module, path)
-        return known or self._theirs._make_skeleton_enum(bases, name, path, members, module, number, *more)
+        if known is not None:
+            return known
+        made: type = self._theirs._make_skeleton_enum(bases, name, path, members, module, number, *more)
+        return made
 
     def _find(self, number: str, module: str | None, path: str) -> type | None:
         found: Any = self._theirs._DYNAMIC_CLASS_TRACKER_BY_ID.get(number)

@@ -107,7 +107,8 @@ class Variables:
         for variables, before in zip(made, came, strict=True):
             self._left |= _changed(variables, before)
         for name, thing in functions.items():
-            self._of_functions[name] = _changed(vars(thing), had[id(thing)])
+            if attributes := _changed(vars(thing), had[id(thing)]):
+                self._of_functions[name] = attributes
         for kind in classes:
             changed = _changed(vars(kind), had[id(kind)])
             self._of_classes += [(kind, name, value) for name, value in changed.items() if _is_plain(name, value)]

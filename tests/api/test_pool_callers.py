@@ -237,15 +237,22 @@ class Outer:
     class Circle(Circle):
         pass
 
+class Sized(type):
+    def __len__(cls):
+        return 0
+
+class Empty(metaclass=Sized):
+    pass
+
 def work(size):
-    return Circle(size), Outer.Circle(size), Outer.Level.LOW, Odd("well")
+    return Circle(size), Outer.Circle(size), Outer.Level.LOW, Odd("well"), Empty()
 
 with Pool(1, workdir={str(tmp_path / "named")!r}) as pool:
-    ((circle, nested, level, odd),) = pool.map(work, [3])
+    ((circle, nested, level, odd, empty),) = pool.map(work, [3])
 print(type(circle) is Circle, circle.level is Level.LOW, type(nested) is Outer.Circle, type(odd) is Odd)
-print(level is Outer.Level.LOW)
+print(level is Outer.Level.LOW, type(empty) is Empty)
 """
-    assert ["True True True True\nTrue\n"] * 2 == [run(source), run(source)]
+    assert ["True True True True\nTrue True\n"] * 2 == [run(source), run(source)]
 
 
 def test_functions_and_arguments_share_variables(run: Run) -> None:
