@@ -137,7 +137,9 @@ def test_garbage_on_the_line_costs_one_task_at_most(warm: Farm, garbage: str) ->
 
 def test_garbage_and_a_quick_end_is_a_failure(warm: Farm) -> None:
     """A call that has ended before anybody reads its garbage has failed, and does not go back to the list for ever."""
-    assert [1] == run(warm, ["result=b'1'", "os.write(line(), b'x')", "result=b'1'"], "--timeout", "10s")
+    nobody_reads = "farmer = os.getppid(); os.system(f'(sleep 0.3; kill -CONT {farmer}) & kill -STOP {farmer}')"
+    tasks = ["result=b'1'", f"{nobody_reads}; os.write(line(), b'x')", "result=b'1'"]
+    assert [1] == run(warm, tasks, "--timeout", "10s")
     assert ["killed_by_signal"] == outcomes(warm, 1)
 
 
